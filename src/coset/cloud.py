@@ -1,0 +1,140 @@
+"""Cloud: a batch of masked point clouds, the one data type that flows through the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def per_atom(values: Float[Tensor, "b"]) -> Float[Tensor, "b 1 1"]:
+    """One number a molecule, shaped to multiply `Cloud.x` or `Cloud.h`."""
+    return values[:, None, None]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a denoiser may know besides the noisy cloud; every part is optional.
+
+    scalars: properties, composition, fingerprints. nodes, edges: features of a molecular graph.
+    vectors: positions or directions that rotate with the cloud. previous: an earlier clean estimate.
+    """
+
+    scalars: Float[Tensor, "b f"] | None = None
+    nodes: Float[Tensor, "b n g"] | None = None
+    edges: Float[Tensor, "b n n e"] | None = None
+    vectors: Float[Tensor, "b n k 3"] | None = None
+    previous: Cloud | None = None
+
+    def rotate(self, rotation: Float[Tensor, "b 3 3"]) -> Condition:
+        """Acts on `vectors` and `previous`; the rest is invariant."""
+        vectors = None if self.vectors is None else torch.einsum("bij,bnkj->bnki", rotation, self.vectors)
+        return replace(self, vectors=vectors, previous=self.previous and self.previous.rotate(rotation))
+
+    def permute(self, order: Int[Tensor, "b n"]) -> Condition:
+        """Reorders all that is indexed by atoms; scalars stay."""
+        edges = self.edges
+        if edges is not None:
+            edges = _take(_take(edges, order).transpose(1, 2), order).transpose(1, 2)
+        return replace(
+            self,
+            nodes=None if self.nodes is None else _take(self.nodes, order),
+            edges=edges,
+            vectors=None if self.vectors is None else _take(self.vectors, order),
+            previous=self.previous and self.previous.permute(order),
+        )
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A batch of b point clouds, each padded to n atoms.
+
+    x: positions (b, n, 3). h: features (b, n, f). mask: 1 for atoms and 0 for padding (b, n, 1), in the dtype of x.
+    Padded rows of x and h are zero; every operation here keeps them so. `+`, `-` and `scale` keep the
+    condition of the left operand.
+    """
+
+    x: Float[Tensor, "b n 3"]
+    h: Float[Tensor, "b n f"]
+    mask: Float[Tensor, "b n 1"]
+    condition: Condition | None = field(default=None, repr=False)
+
+    def map(self, function: Callable[..., Tensor], *others: Cloud) -> Cloud:
+        """Applies a function to x and to h (and to those of the others)."""
+        return replace(
+            self,
+            x=function(self.x, *(other.x for other in others)),
+            h=function(self.h, *(other.h for other in others)),
+        )
+
+    def __add__(self, other: Cloud) -> Cloud:
+        return self.map(torch.add, other)
+
+    def __sub__(self, other: Cloud) -> Cloud:
+        return self.map(torch.sub, other)
+
+    def scale(self, factor: float | Tensor) -> Cloud:
+        """Multiplies x and h: a number, or one a molecule (b,)."""
+        if isinstance(factor, Tensor) and factor.ndim == 1:
+            factor = per_atom(factor)
+        return self.map(lambda values: values * factor)
+
+    def center(self) -> Cloud:
+        """Moves the mean position of the real atoms to the origin."""
+        return replace(self, x=center(self.x, self.mask))
+
+    def rotate(self, rotation: Float[Tensor, "b 3 3"]) -> Cloud:
+        """Acts on positions and on the condition's vectors: x_i -> R x_i. Reflections welcome."""
+        x = self.x @ rotation.mT
+        return replace(self, x=x, condition=self.condition and self.condition.rotate(rotation))
+
+    def permute(self, order: Int[Tensor, "b n"]) -> Cloud:
+        """Atom i of the result is atom order[i] of this cloud."""
+        return replace(
+            self,
+            x=_take(self.x, order),
+            h=_take(self.h, order),
+            mask=_take(self.mask, order),
+            condition=self.condition and self.condition.permute(order),
+        )
+
+    def to(self, *args, **kwargs) -> Cloud:
+        """As `Tensor.to`; the condition follows."""
+        return _map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
+
+    def detach(self) -> Cloud:
+        return self.map(Tensor.detach)
+
+    @property
+    def count(self) -> Float[Tensor, "b"]:
+        """Number of atoms of each molecule."""
+        return self.mask.sum((1, 2))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def center(x: Float[Tensor, "b n d"], mask: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n d"]:
+    """Subtracts the mean over real atoms and zeroes padding."""
+    mean = (x * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+    return (x - mean) * mask
+
+
+def squared_norm(cloud: Cloud) -> Float[Tensor, "b"]:
+    """Sum of squares over the atoms and channels of each molecule."""
+    return cloud.x.square().sum((1, 2)) + cloud.h.square().sum((1, 2))
+
+
+def _take(values: Tensor, order: Int[Tensor, "b n"]) -> Tensor:
+    return values[torch.arange(len(values), device=values.device)[:, None], order]
+
+
+def _map_tensors(value, function: Callable[[Tensor], Tensor]):
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Cloud | Condition):
+        return replace(value, **{name: _map_tensors(part, function) for name, part in vars(value).items()})
+    return value

@@ -1,0 +1,45 @@
+"""Diffusion: a codec, a process, a denoiser and an objective; what a recipe composes and everything else runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coset.cloud import Cloud
+from coset.interfaces import Codec, Denoiser, Process
+from coset.noise import Noise
+
+Objective = Callable[[Process, Denoiser, Cloud, Noise], Float[Tensor, "b"]]
+Augmentation = Callable[[Cloud, Noise], Cloud]
+
+
+class Diffusion(nn.Module):
+    """Holds built parts. `augment` moves encoded training clouds (random rotations for networks without symmetry)."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        process: Process,
+        denoiser: Denoiser,
+        objective: Objective,
+        augment: Augmentation | None = None,
+    ) -> None:
+        super().__init__()
+        self.codec, self.process, self.denoiser = codec, process, denoiser
+        self.objective, self.augment = objective, augment
+
+    def forward(self, clean: Cloud, noise: Noise) -> Float[Tensor, "b"]:
+        """The training loss of each molecule of a clean batch in natural units."""
+        x0 = self.codec.encode(clean, noise.fork(1))
+        if self.augment is not None:
+            x0 = self.augment(x0, noise.fork(2))
+        return self.objective(self.process, self.denoiser, x0, noise.fork(0))
+
+    def with_eta(self, eta: float) -> Diffusion:
+        """The same parts with another randomness of the reverse chain: 1 ancestral, 0 deterministic."""
+        with_eta = getattr(self.process, "with_eta", None)
+        if with_eta is None:
+            raise ValueError(f"{type(self.process).__name__} has no eta: its reverse chain is fixed")
+        return Diffusion(self.codec, with_eta(eta), self.denoiser, self.objective, self.augment)

@@ -1,0 +1,118 @@
+"""The interfaces: the page to read first.
+
+Every **denoiser returns the clean estimate** x0(z, t). Every **process gives Gaussians**. Data at t = 0, noise at
+t = 1, always. `Process.reverse` with the true x0 is the training target, with the estimate it is the sampler; so
+one kernel serves loss, bound and sampler, and the way symmetry is respected is free to sit in the denoiser
+(symmetrisation), the target, the process or the codec.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coset.cloud import Cloud, Condition
+from coset.gaussian import Gaussian
+from coset.noise import Noise
+
+__all__ = ["Codec", "Condition", "Denoiser", "Draw", "Frame", "Network", "Output", "Process", "Schedule", "Target"]
+
+
+class Network(nn.Module, ABC):
+    """Maps a noisy cloud to a cloud of the same shape; what it means is for a `Denoiser` to say."""
+
+    @abstractmethod
+    def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud: ...
+
+
+class Denoiser(nn.Module, ABC):
+    """Estimates the clean cloud behind z at time t. Random denoisers draw from `noise`."""
+
+    @abstractmethod
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud: ...
+
+
+class Schedule(ABC):
+    """Signal and noise levels of an affine process: z_t = alpha(t) x0 + sigma(t) eps."""
+
+    @abstractmethod
+    def __call__(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """alpha(t), sigma(t) in float64: near both ends float32 would lose them."""
+
+    @abstractmethod
+    def log_snr(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """log(alpha^2 / sigma^2)."""
+
+    @abstractmethod
+    def time(self, log_snr: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """The inverse of `log_snr`."""
+
+
+class Process(nn.Module, ABC):
+    """A noising process and its reverse, as Gaussians."""
+
+    @abstractmethod
+    def prior(self, like: Cloud) -> Gaussian:
+        """The distribution at t = 1, in the shape of `like`."""
+
+    @abstractmethod
+    def noised(self, x0: Cloud, t: Float[Tensor, "b"]) -> Gaussian:
+        """q(z_t | x0)."""
+
+    @abstractmethod
+    def reverse(self, z: Cloud, t: Float[Tensor, "b"], s: Float[Tensor, "b"], x0: Cloud) -> Gaussian:
+        """q(z_s | z_t, x0) for s < t."""
+
+    @abstractmethod
+    def velocity(self, z: Cloud, t: Float[Tensor, "b"], x0: Cloud) -> Cloud:
+        """The probability-flow drift dz/dt."""
+
+
+class Frame(nn.Module, ABC):
+    """A pose R, possibly random; equivariant in law unless its docstring says otherwise."""
+
+    @abstractmethod
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Float[Tensor, "b 3 3"]: ...
+
+
+class Output(ABC):
+    """p(clean | z_0), the last factor of the generative model."""
+
+    @abstractmethod
+    def log_prob(self, clean: Cloud) -> Float[Tensor, "b"]:
+        """Nats; positions as a density, categorical features as probabilities."""
+
+    @abstractmethod
+    def sample(self, noise: Noise) -> Cloud: ...
+
+    @abstractmethod
+    def mode(self) -> Cloud: ...
+
+
+class Codec(nn.Module, ABC):
+    """Between clean data in natural units and what the diffusion sees."""
+
+    @abstractmethod
+    def encode(self, clean: Cloud, noise: Noise | None = None) -> Cloud: ...
+
+    @abstractmethod
+    def output(self, z0: Cloud, estimate: Cloud) -> Output:
+        """From the chain's end z_0 and the denoiser's last estimate at t = 0."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a loss sees of one training draw. siblings: other clean clouds of the same molecule (b, m, n, ...)."""
+
+    x0: Cloud
+    eps: Cloud
+    z: Cloud
+    t: Float[Tensor, "b"]
+    siblings: Cloud | None = None
+
+
+Target = Callable[[Process, Draw], Cloud]

@@ -1,0 +1,67 @@
+"""Noise: counter-based random numbers, so that a molecule's draws depend on its own seed and the step alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Two's complement of the odd constants of splitmix64 (Steele, Lea & Flood, OOPSLA 2014).
+_FIRST = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND = 0x94D049BB133111EB - 2**64
+
+
+def _shift(bits: Tensor, by: int) -> Tensor:
+    """Logical right shift; torch's own keeps the sign."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)
+
+
+def mix(bits: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """splitmix64's finaliser: a bijection of 64-bit integers that scatters neighbouring ones."""
+    bits = (bits ^ _shift(bits, 30)) * _FIRST
+    bits = (bits ^ _shift(bits, 27)) * _SECOND
+    return bits ^ _shift(bits, 31)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Random numbers for b molecules, a pure function of (seed, step, stream, position).
+
+    They do not depend on the batch, the padding, the worker or the device, they need no state to resume, and
+    they compile. `at` moves to another step of a chain, `fork` to an independent stream of the same step.
+    """
+
+    seeds: Int[Tensor, "b"]
+    step: int | Int[Tensor, ""] = 0
+    stream: int = 0
+
+    @classmethod
+    def from_seed(cls, seed: int, index: Int[Tensor, "b"]) -> Noise:
+        """Noise of molecules number `index` of a run with one seed."""
+        return cls(mix(mix(torch.zeros_like(index) + (seed + 1)) + index))
+
+    def at(self, step: int | Int[Tensor, ""]) -> Noise:
+        return replace(self, step=step)
+
+    def fork(self, stream: int) -> Noise:
+        """An independent stream; forks of forks differ as long as each fork is below 16."""
+        return replace(self, stream=16 * self.stream + stream + 1)
+
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "b *shape"]:
+        """Uniform on [0, 1). The numbers at position (i, j, ...) do not depend on shape[0]."""
+        return self._uniform(shape, lane=0).to(dtype)
+
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "b *shape"]:
+        """Standard normal (Box & Muller 1958). The numbers at position (i, j, ...) do not depend on shape[0]."""
+        radius = (-2 * torch.log1p(-self._uniform(shape, lane=0))).sqrt()
+        return (radius * torch.cos(2 * math.pi * self._uniform(shape, lane=1))).to(dtype)
+
+    def _uniform(self, shape: tuple[int, ...], lane: int) -> Float[Tensor, "b *shape"]:
+        # Hash after hash and no product of counters: those overflow Python's integers and the compiler's indices.
+        key = mix(mix(mix(self.seeds) + self.step) + (2 * self.stream + lane))
+        index = mix(torch.arange(1, math.prod(shape) + 1, device=key.device)).view(shape)
+        bits = mix(key.view(-1, *[1] * len(shape)) + index)
+        return _shift(bits, 11).double() * 2.0**-53
