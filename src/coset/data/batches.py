@@ -1,0 +1,110 @@
+"""Batches of like-sized molecules under a token budget, in an order that seed and epoch alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Batches:
+    """Cuts an epoch into batches of molecules of nearly equal size.
+
+    Molecules are ranked by size, those of one size in random order, and the ranking is cut from the small
+    end into the fullest batches that keep to both limits, so rare sizes share a batch with their neighbours
+    and padding is rare. Every molecule comes once an epoch; the order of the batches is random. The last
+    cut is shared evenly with the one before, so no batch of an epoch is a tiny remainder.
+
+    sizes (m,): atoms of each molecule. tokens: most atoms of a batch, padding included. molecules: most
+    molecules of a batch; alone it gives the fixed batch size of published recipes. At least one of the two.
+    rows (m,): what is yielded for each molecule; its index into sizes by default. Raises ValueError where
+    a molecule alone exceeds `tokens`.
+
+        batches = Batches(store.sizes[train], tokens=4096, seed=0, rows=train)
+        for epoch, batch, rows in batches.stream(epoch=2, batch=17):
+            numbers, positions = store.collate(rows)
+    """
+
+    def __init__(
+        self,
+        sizes: ArrayLike,
+        tokens: int | None = None,
+        seed: int = 0,
+        molecules: int | None = None,
+        rows: ArrayLike | None = None,
+    ) -> None:
+        self.sizes = np.asarray(sizes)
+        self.tokens, self.molecules, self.seed = tokens, molecules, seed
+        self.rows = np.arange(len(self.sizes)) if rows is None else np.asarray(rows)
+        if not len(self.sizes) or len(self.rows) != len(self.sizes):
+            raise ValueError(
+                f"{len(self.sizes)} sizes and {len(self.rows)} rows make no batches; "
+                "give one of each a molecule."
+            )
+        if tokens is None and molecules is None:
+            raise ValueError("batches need a limit: tokens (padded atoms), molecules, or both.")
+        if molecules is not None and molecules < 1:
+            raise ValueError(f"a batch holds at least 1 molecule, got molecules={molecules}.")
+        if tokens is not None and self.sizes.max() > tokens:
+            raise ValueError(
+                f"a molecule of {self.sizes.max()} atoms exceeds the budget of {tokens} tokens a batch; "
+                "raise it or leave such molecules out."
+            )
+        # Ranked sizes are the same in every epoch, and so are the cuts.
+        self._ranked = np.sort(self.sizes)
+        self._cuts = _cuts(self._ranked, tokens, molecules)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._cuts) - 1
+
+    @property
+    def padding(self) -> float:
+        """Padded over real atoms of an epoch; 1 is no waste."""
+        largest = self._ranked[self._cuts[1:] - 1]
+        return float((np.diff(self._cuts) * largest).sum() / self._ranked.sum())
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of one epoch, each the rows of its molecules."""
+        # Raw output of a counter-based generator: the same in every version of NumPy.
+        bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
+        ties = bits.random_raw(len(self.sizes)) >> np.uint64(16)
+        ranking = np.argsort(self.sizes.astype(np.uint64) << np.uint64(48) | ties, kind="stable")
+        batches = np.split(self.rows[ranking], self._cuts[1:-1])
+        return [batches[i] for i in np.argsort(bits.random_raw(len(batches)), kind="stable")]
+
+    def stream(self, epoch: int = 0, batch: int = 0) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+        """Yields (epoch, batch, rows) for ever, beginning with that batch of that epoch.
+
+        To go on after (e, k, rows), ask for `stream(e, k + 1)`; k + 1 may be the number of batches.
+        """
+        if not 0 <= batch <= len(self) or epoch < 0:
+            raise ValueError(
+                f"there is no batch {batch} of epoch {epoch}; an epoch has batches 0 to {len(self) - 1}."
+            )
+        return self._stream(epoch, batch)
+
+    def _stream(self, epoch: int, batch: int) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+        while True:
+            for number, rows in enumerate(self.epoch(epoch)[batch:], start=batch):
+                yield epoch, number, rows
+            epoch, batch = epoch + 1, 0
+
+
+def _cuts(ranked: NDArray, tokens: int | None, molecules: int | None) -> NDArray[np.int64]:
+    """Where to cut rising sizes (m,): 0, ..., m. The padded length of a batch is its last size."""
+    cuts = [0]
+    while cuts[-1] < len(ranked):
+        start = cuts[-1]
+        most = len(ranked) - start if molecules is None else molecules
+        if tokens is not None:
+            most = min(most, int(tokens // ranked[start]))
+            window = ranked[start : start + most]
+            most = int(np.searchsorted(window * np.arange(1, len(window) + 1), tokens, side="right"))
+        cuts.append(min(start + most, len(ranked)))
+    if len(cuts) > 2:
+        both = cuts[-1] - cuts[-3]
+        last = both // 2 if tokens is None else min(both // 2, int(tokens // ranked[-1]))
+        cuts[-2] = cuts[-1] - max(last, cuts[-1] - cuts[-2])
+    return np.array(cuts)

@@ -1,0 +1,150 @@
+"""Data sets by name: `open_dataset("qm9")`, "qm9-small", "qm9-sample", or a path."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coset.data import qm9
+from coset.data.store import Store
+
+SMALL = 14  # atoms of the largest molecule of qm9-small
+HOLD_OUT, MOST_HELD_OUT = 0.05, 1000
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A store and the rows of it (int64, rising) to train on, validate and test with."""
+
+    name: str
+    store: Store
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def size_histogram(self) -> dict[int, int]:
+        """Number of training molecules of each number of atoms, rising; p(N) is this over its sum."""
+        sizes, counts = np.unique(self.store.sizes[self.train], return_counts=True)
+        return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+
+    def describe(self) -> str:
+        """A few lines for people: what it holds, where it comes from, where it lies."""
+        sizes = self.store.sizes[np.concatenate([self.train, self.valid, self.test])]
+        parts = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test"
+        kind = "int16 milli-Angstrom" if self.store.packed else "float32 Angstrom"
+        return "\n".join(
+            [
+                f"{self.name}: {len(sizes):,} molecules ({parts})",
+                f"atoms: {sizes.min()} to {sizes.max()} a molecule, {sizes.mean():.2f} on average",
+                f"atomic numbers: {', '.join(map(str, self.store.vocabulary))}",
+                f"source: {self.store.meta.get('source') or 'not stated'}",
+                f"licence: {self.store.meta.get('licence') or 'not stated'}",
+                f"store: {self.store.path} ({kind})",
+            ]
+        )
+
+
+def open_dataset(name_or_path: str | Path, hold_out: float = HOLD_OUT) -> Dataset:
+    """A data set by its name (`NAMES`), by a store's folder, or by an .npz table (see `qm9.Table`).
+
+    A store that has no validation molecules gets some of its training ones, chosen by a hash of their id,
+    or of their `group` so that conformers of a molecule stay together: the fraction `hold_out`, at most
+    1,000; 0 leaves it without. Raises FileNotFoundError and ValueError with what to do.
+    """
+    if not 0 <= hold_out < 1:
+        raise ValueError(f"hold_out is a fraction of the training molecules in [0, 1), got {hold_out}.")
+    name = str(name_or_path)
+    if name in NAMES:
+        store, limit = NAMES[name]()
+    else:
+        store, limit = _from_path(Path(name_or_path)), None
+        name = store.name
+    train, valid, test = (store.rows(part, max_atoms=limit) for part in ("train", "valid", "test"))
+    if not len(valid) and hold_out:
+        keys = store.extra.get("group", store.ids)[train]
+        held = held_out(keys, min(MOST_HELD_OUT, round(hold_out * len(train))))
+        train, valid = train[~held], train[held]
+    return Dataset(name, store, train, valid, test)
+
+
+def held_out(keys: NDArray, count: int) -> NDArray[np.bool_]:
+    """Marks (m,) at most `count` entries by rank of a hash of their key (m,); equal keys share their fate."""
+    if count >= len(keys):
+        return np.ones(len(keys), dtype=bool)
+    ranks = _mixed(keys)
+    # Those strictly below the first hash left out: a key is taken with all its entries or not at all.
+    return ranks < np.sort(ranks)[count]
+
+
+def cache_folder() -> Path:
+    """Where built stores are kept: $COSET_CACHE, else $XDG_CACHE_HOME/coset, else ~/.cache/coset."""
+    if folder := os.environ.get("COSET_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coset"
+
+
+def _qm9() -> Store:
+    target = cache_folder() / "qm9"
+    if target.exists():
+        return Store.open(target)
+    folder = os.environ.get("COSET_DATA")
+    table = Path(folder) / "qm9.npz" if folder else None
+    if table is None or not table.is_file():
+        tried = f"there is no {table}" if table else "COSET_DATA is not set"
+        raise FileNotFoundError(
+            f"the data set qm9 is not in {target} and {tried}; "
+            "set COSET_DATA to a folder that holds qm9.npz, or use qm9-sample, which needs no files."
+        )
+    return _built(table, target, standard=True)
+
+
+def _sample() -> Store:
+    return Store.open(Path(__file__).parent / "qm9_sample")
+
+
+NAMES: dict[str, Callable[[], tuple[Store, int | None]]] = {
+    "qm9": lambda: (_qm9(), None),
+    "qm9-small": lambda: (_qm9(), SMALL),
+    "qm9-sample": lambda: (_sample(), None),
+}
+
+
+def _from_path(path: Path) -> Store:
+    if path.suffix == ".npz" and path.is_file():
+        with path.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return _built(path, cache_folder() / f"{path.stem}-{key}", standard=False)
+    if path.is_dir():
+        return Store.open(path)
+    raise FileNotFoundError(
+        f"{str(path)!r} is no data set: expected one of {', '.join(NAMES)}, the folder of a molecule store, "
+        "or an .npz table."
+    )
+
+
+def _built(table: Path, target: Path, standard: bool) -> Store:
+    """The store of a table, built once; of two processes at it the slower opens what the faster made."""
+    try:
+        if not target.exists():
+            with contextlib.suppress(FileExistsError):
+                qm9.build(table, target, standard=standard)
+    except PermissionError as error:
+        raise PermissionError(
+            f"the store {target} cannot be written; set COSET_CACHE to a folder that can."
+        ) from error
+    return Store.open(target)
+
+
+def _mixed(keys: NDArray) -> NDArray[np.uint64]:
+    """A 64-bit hash of integers: the output function of SplitMix64 (Steele et al. 2014)."""
+    z = keys.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
