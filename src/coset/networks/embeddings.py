@@ -1,0 +1,71 @@
+"""Embeddings of time, distances and atoms, shared by the networks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of t in [0, 1] through a two-layer MLP (Peebles & Xie 2023).
+
+    SymDiff feeds the raw fraction, not a step number: only the slowest frequencies differ between times.
+    """
+
+    def __init__(self, width: int, frequencies: int = 256, max_period: float = 10_000.0) -> None:
+        super().__init__()
+        half = frequencies // 2
+        rates = torch.exp(-math.log(max_period) * torch.arange(half) / half)
+        self.register_buffer("rates", rates, persistent=False)
+        self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        for layer in (self.mlp[0], self.mlp[2]):
+            nn.init.normal_(layer.weight, std=0.02)
+
+    def forward(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b w"]:
+        angles = t.to(self.rates.dtype)[:, None] * self.rates
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+
+
+class DistanceKernels(nn.Module):
+    """For every atom the mean, over all atoms of its molecule, of normalised Gaussians of the distance.
+
+    The mean runs over real atoms (itself included) and comes before any linear layer, which commutes with it:
+    no (n, n, width) tensor but the kernels themselves is made (SymDiff, appendix C).
+    """
+
+    def __init__(self, kernels: int) -> None:
+        super().__init__()
+        self.means = nn.Parameter(torch.empty(kernels).uniform_(0, 3))
+        self.widths = nn.Parameter(torch.empty(kernels).uniform_(0, 3))
+
+    def forward(self, x: Float[Tensor, "b n 3"], mask: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
+        widths = self.widths.abs() + 0.01
+        scaled = (distances(x)[..., None] - self.means) / widths
+        density = torch.exp(-0.5 * scaled.square()) / (math.sqrt(2 * math.pi) * widths)
+        return torch.einsum("bijk,bj->bik", density, mask[..., 0]) / mask.sum(1, keepdim=True)
+
+
+class AtomTokens(nn.Module):
+    """A token an atom: a linear map of its position and features beside its pooled distance kernels."""
+
+    def __init__(self, features: int, width: int, kernels: int) -> None:
+        super().__init__()
+        half = min(kernels, width // 2)
+        self.atoms = nn.Linear(3 + features, half)
+        self.kernels = DistanceKernels(kernels)
+        self.pairs = nn.Linear(kernels, width - half)
+
+    def forward(self, x: Tensor, h: Tensor, mask: Tensor) -> Float[Tensor, "b n w"]:
+        return torch.cat([self.atoms(torch.cat([x, h], -1)), self.pairs(self.kernels(x, mask))], -1)
+
+
+def squared_distances(x: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:
+    return (x[:, :, None] - x[:, None]).square().sum(-1)
+
+
+def distances(x: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:
+    """Distances whose gradient at zero is zero."""
+    return (squared_distances(x) + 1e-12).sqrt()

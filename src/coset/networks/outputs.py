@@ -1,0 +1,44 @@
+"""What a network's output means: from any network to a denoiser, which returns clean data."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coset.cloud import Cloud
+from coset.interfaces import Denoiser, Network, Schedule
+from coset.noise import Noise
+
+
+class FromNoise(Denoiser):
+    """The network predicts eps: x0 = (z - sigma eps) / alpha (Ho et al. 2020). Always in the cloud's own precision.
+
+    Raises ValueError for schedules without signal at t = 1, where x0 cannot be read off eps.
+    """
+
+    def __init__(self, network: Network, schedule: Schedule) -> None:
+        super().__init__()
+        alpha, _ = schedule(torch.ones(1, dtype=torch.float64))
+        if alpha.item() < 1e-4:
+            raise ValueError(
+                f"FromNoise needs a schedule with alpha(1) >= 1e-4; got {alpha.item():.1e}. "
+                "Use a network that predicts clean data or velocity."
+            )
+        self.network, self.schedule = network, schedule
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
+        alpha, sigma = self.schedule(t)
+        dtype = z.x.dtype
+        return z.scale((1 / alpha).to(dtype)) - self.network(z, t).scale((sigma / alpha).to(dtype))
+
+
+class FromClean(Denoiser):
+    """The network predicts the clean cloud itself."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
+        return self.network(z, t)

@@ -1,0 +1,76 @@
+"""The denoising loss: weighted squared error of the clean estimate, a molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coset.cloud import Cloud, squared_norm
+from coset.gaussian import standard_normal
+from coset.interfaces import Denoiser, Draw, Process, Schedule, Target
+from coset.noise import Noise
+from coset.scales import Centred, Subspace
+
+Weight = Callable[[Float[Tensor, "b"]], Float[Tensor, "b"]]
+Times = Callable[[Noise], Float[Tensor, "b"]]
+
+
+@dataclass(frozen=True)
+class NoiseWeight:
+    """alpha^2 / sigma^2: turns the error of x0 into the error of eps, EDM's "l2" loss (Hoogeboom et al. 2022, eq. 16)."""
+
+    schedule: Schedule
+
+    def __call__(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        return self.schedule.log_snr(t).exp()
+
+
+@dataclass(frozen=True)
+class PowerTimes:
+    """t = u^power with u uniform on [0, 1): 1 is uniform, more spends more of the training at low noise.
+
+    Under the polynomial schedule the share of draws with less than 0.03 Angstrom of noise is 2 % at power 1 and
+    14 % at power 2.
+    """
+
+    power: float = 1.0
+
+    def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
+        return noise.uniform(dtype=torch.float64) ** self.power
+
+
+@dataclass(frozen=True)
+class GridTimes:
+    """t uniform over {0, 1/T, ..., 1}: EDM's integer times."""
+
+    steps: int = 1000
+
+    def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
+        return (noise.uniform(dtype=torch.float64) * (self.steps + 1)).floor() / self.steps
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """1/2 w(t) |target - D(z_t, t)|^2 / size, one draw of t and eps a molecule.
+
+    size is the number of values of the molecule, (3 + F) N with its own N. The published EDM loss has the padded
+    length of the batch in N's place (`padded=True`), which makes a molecule's weight depend on its company.
+    """
+
+    weight: Weight
+    target: Target
+    times: Times = PowerTimes()
+    subspace: Subspace = Centred()
+    padded: bool = False
+
+    def __call__(self, process: Process, denoiser: Denoiser, x0: Cloud, noise: Noise) -> Float[Tensor, "b"]:
+        t = self.times(noise.fork(0))
+        eps = standard_normal(x0, noise.fork(1), self.subspace)
+        draw = Draw(x0, eps, process.noised(x0, t).at(eps), t)
+        error = squared_norm(self.target(process, draw) - denoiser(draw.z, t, noise.fork(2)))
+        atoms = torch.full_like(x0.count, x0.x.shape[1]) if self.padded else x0.count
+        return 0.5 * self.weight(t).to(error.dtype) * error / (atoms * (3 + x0.h.shape[-1]))
