@@ -1,0 +1,43 @@
+"""EDM and its plain relatives (Hoogeboom et al. 2022): equivariant network, plain network, plain network + rotations."""
+
+from __future__ import annotations
+
+from coset.diffusion import Augmentation, Diffusion
+from coset.interfaces import Network
+from coset.networks.egnn import EGNN
+from coset.networks.gnn import GNN
+from coset.networks.outputs import FromNoise
+from coset.recipes.common import affine_diffusion, polynomial_process, qm9_features
+from coset.recipes.settings import MessagePassing
+from coset.symmetry.augmentation import random_rotation
+
+SIZES = {
+    "published": {},
+    "small": {
+        "width": 96, "depth": 5, "lr": 1e-3, "beta2": 0.99, "weight_decay": 0.01, "amsgrad": False, "warmup": 500,
+        "decay": 0.4, "clip": 1.0, "ema": (0.999, 0.9995), "molecules": 1_000_000, "validate_every": 250_000,
+    },
+}  # fmt: skip
+
+
+def edm(s: MessagePassing, types: int) -> Diffusion:
+    """Equivariant by its network: EGNN, noise prediction, polynomial schedule."""
+    return _noise_predicting(EGNN(types + 1, s.width, s.depth), s, types)
+
+
+def gdm(s: MessagePassing, types: int) -> Diffusion:
+    """No symmetry: a message-passing network that sees raw coordinates."""
+    return _noise_predicting(GNN(types + 1, s.width, s.depth), s, types)
+
+
+def gdm_aug(s: MessagePassing, types: int) -> Diffusion:
+    """Symmetry from the data: `gdm` trained on molecules in random poses."""
+    return _noise_predicting(GNN(types + 1, s.width, s.depth), s, types, random_rotation)
+
+
+def _noise_predicting(
+    network: Network, s: MessagePassing, types: int, augment: Augmentation | None = None
+) -> Diffusion:
+    process = polynomial_process()
+    denoiser = FromNoise(network, process.schedule)
+    return affine_diffusion(qm9_features(process, types), process, denoiser, s, augment)

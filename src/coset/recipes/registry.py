@@ -1,0 +1,84 @@
+"""Recipes by name: RECIPES is a dict, settings are models, the command line follows from both."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from coset.diffusion import Diffusion
+from coset.recipes import edm, symdiff
+from coset.recipes.settings import Haar, MessagePassing, Plain, Recursive, Training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """build: settings and number of atom types to a model. sizes: named overrides, the published one first."""
+
+    build: Callable[[Any, int], Diffusion]
+    settings: type[Training]
+    sizes: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def summary(self) -> str:
+        return (self.build.__doc__ or "").strip().splitlines()[0]
+
+    def resolve(self, overrides: Mapping[str, Any]) -> Training:
+        """Settings from a size's overrides and the user's; `size` is a key like the others.
+
+        Raises ValueError with the valid names for unknown keys and sizes, and for values that do not fit.
+        """
+        overrides = dict(overrides)
+        size = str(overrides.pop("size", next(iter(self.sizes))))
+        if size not in self.sizes:
+            raise ValueError(f"unknown size {size!r}; this recipe has {', '.join(self.sizes)}")
+        fields = self.settings.model_fields
+        for key in overrides:
+            if key not in fields:
+                close = difflib.get_close_matches(key, fields, 1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                raise ValueError(f"unknown setting {key!r}{hint}; valid ones are size, {', '.join(fields)}")
+        try:
+            return self.settings(**{**self.sizes[size], **overrides})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"][:1])
+            raise ValueError(f"setting {key}: got {first['input']!r}; {first['msg']}") from None
+
+
+RECIPES: dict[str, Recipe] = {
+    "edm": Recipe(edm.edm, MessagePassing, edm.SIZES),
+    "gdm": Recipe(edm.gdm, MessagePassing, edm.SIZES),
+    "gdm_aug": Recipe(edm.gdm_aug, MessagePassing, edm.SIZES),
+    "dit": Recipe(symdiff.dit, Plain, symdiff.SIZES),
+    "dit_aug": Recipe(symdiff.dit_aug, Plain, symdiff.SIZES),
+    "symdiff_h": Recipe(symdiff.symdiff_h, Haar, symdiff.SIZES),
+    "symdiff": Recipe(symdiff.symdiff, Recursive, symdiff.SIZES_LEARNED),
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name, or a ValueError that lists them."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def build(name: str, settings: Training, types: int) -> Diffusion:
+    """A freshly initialised model; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return find_recipe(name).build(settings, types)
+
+
+def count_parameters(name: str, size: str, types: int = 5) -> int:
+    """Trainable parameters of a recipe's size, counted without allocating them."""
+    recipe = find_recipe(name)
+    with torch.device("meta"):
+        settings = recipe.resolve({"size": size})
+        # Schedules compute with real numbers, so only the networks may live on the meta device.
+        return sum(p.numel() for p in recipe.build(settings, types).parameters())

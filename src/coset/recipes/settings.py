@@ -1,0 +1,79 @@
+"""Settings of recipes: pydantic models that refuse unknown keys. They are read here and end here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Training(BaseModel):
+    """How a recipe is trained. A run ends at `molecules` seen or after `minutes`, whichever is set or comes first.
+
+    batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place. warmup: optimiser steps of
+    linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
+    rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
+    times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low noise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = "qm9"
+    seed: int = 0
+    molecules: int | None = Field(300_000_000, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch: int = Field(64, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    lr: float = Field(1e-4, gt=0)
+    beta2: float = Field(0.999, gt=0, lt=1)
+    weight_decay: float = Field(1e-12, ge=0)
+    amsgrad: bool = True
+    warmup: int = Field(0, ge=0)
+    decay: float = Field(0.0, ge=0, le=1)
+    clip: float | Literal["queue"] | None = "queue"
+    ema: tuple[float, ...] = (0.9999,)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    padded_loss: bool = False
+    times: Literal["uniform", "grid"] = "uniform"
+    time_power: float = Field(1.0, gt=0)
+    validate_every: int = Field(1_000_000, ge=1, description="molecules seen between validations")
+    validate_molecules: int = Field(2_000, ge=1)
+    sample_molecules: int = Field(100, ge=0, description="molecules drawn at each validation; 0 for none")
+    sample_steps: int = Field(100, ge=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)
+
+
+class MessagePassing(Training):
+    """EGNN and GNN recipes."""
+
+    width: int = Field(256, ge=1)
+    depth: int = Field(9, ge=1)
+
+
+class Plain(Training):
+    """Transformer recipes; the published training of SymDiff."""
+
+    batch: int = Field(256, ge=1)
+    molecules: int | None = Field(435_000_000, ge=1)
+    clip: float | Literal["queue"] | None = 2.0
+    width: int = Field(384, ge=1)
+    depth: int = Field(12, ge=1)
+    heads: int = Field(6, ge=1)
+    kernels: int = Field(184, ge=1)
+
+
+class Haar(Plain):
+    """Transformers symmetrised by uniform poses. reflections: O(3), else SO(3)."""
+
+    reflections: bool = True
+
+
+class Recursive(Haar):
+    """Transformers symmetrised by learned poses."""
+
+    pose_width: int = Field(128, ge=1)
+    pose_depth: int = Field(8, ge=1)
+    pose_heads: int = Field(4, ge=1)
+    pose_kernels: int = Field(184, ge=1)
+    pose_noise: int = Field(3, ge=1)

@@ -1,0 +1,62 @@
+"""SymDiff (Zhang et al., ICLR 2025) and its controls: one transformer, four ways of respecting symmetry."""
+
+from __future__ import annotations
+
+from coset.diffusion import Diffusion
+from coset.networks.dit import DiT, PoseTransformer
+from coset.networks.outputs import FromNoise
+from coset.processes.affine import Affine
+from coset.recipes.common import affine_diffusion, polynomial_process, qm9_features
+from coset.recipes.settings import Haar, Plain, Recursive
+from coset.symmetry.augmentation import random_rotation
+from coset.symmetry.frames import HaarFrame, RecursiveFrame
+from coset.symmetry.symmetrised import Symmetrised
+
+_SMALL = {
+    "width": 160, "depth": 6, "heads": 5, "kernels": 80, "batch": 128, "lr": 1e-3, "beta2": 0.99, "weight_decay": 0.01,
+    "amsgrad": False, "warmup": 500, "decay": 0.4, "clip": 1.0, "ema": (0.999, 0.9995), "precision": "bf16",
+    "molecules": 1_000_000, "validate_every": 250_000,
+}  # fmt: skip
+SIZES = {
+    "+++": {},
+    "++": {"width": 360, "depth": 10},
+    "+": {"width": 294, "depth": 8},
+    "*": {"width": 768, "heads": 12},
+    "small": _SMALL,
+}
+SIZES_LEARNED = SIZES | {
+    "small": _SMALL | {"pose_width": 64, "pose_depth": 3, "pose_kernels": 32},
+}
+
+
+def dit(s: Plain, types: int) -> Diffusion:
+    """No symmetry: a plain transformer."""
+    process = polynomial_process()
+    return affine_diffusion(qm9_features(process, types), process, _transformer(s, types, process), s)
+
+
+def dit_aug(s: Plain, types: int) -> Diffusion:
+    """Symmetry from the data: a plain transformer trained on molecules in random poses."""
+    process = polynomial_process()
+    denoiser = _transformer(s, types, process)
+    return affine_diffusion(qm9_features(process, types), process, denoiser, s, augment=random_rotation)
+
+
+def symdiff_h(s: Haar, types: int) -> Diffusion:
+    """Symmetry from a uniformly random pose at every call, in training and in sampling (SymDiff-H)."""
+    process = polynomial_process()
+    denoiser = Symmetrised(_transformer(s, types, process), HaarFrame(s.reflections))
+    return affine_diffusion(qm9_features(process, types), process, denoiser, s)
+
+
+def symdiff(s: Recursive, types: int) -> Diffusion:
+    """Symmetry from a learned random pose: R = g f(g^T z, eta), g Haar, f a small transformer."""
+    process = polynomial_process()
+    pose = PoseTransformer(s.pose_noise, s.pose_width, s.pose_depth, s.pose_heads, s.pose_kernels)
+    frame = RecursiveFrame(pose, s.pose_noise, s.reflections)
+    denoiser = Symmetrised(_transformer(s, types, process), frame)
+    return affine_diffusion(qm9_features(process, types), process, denoiser, s)
+
+
+def _transformer(s: Plain, types: int, process: Affine) -> FromNoise:
+    return FromNoise(DiT(types + 1, s.width, s.depth, s.heads, s.kernels), process.schedule)

@@ -1,0 +1,104 @@
+"""Many molecules: a size and a seed for each, batches of like sizes, non-finite ones drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset.cloud import Cloud
+from coset.diffusion import Diffusion
+from coset.molecule import Molecule, Vocabulary
+from coset.noise import Noise
+from coset.samplers.sample import empty_cloud, sample, uniform_grid
+from coset.samplers.sizes import SizeDistribution
+
+ATTEMPTS = 10  # a model that gives no finite molecule in ten draws is broken, not unlucky
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How molecules are drawn.
+
+    steps: grid steps from noise to data; a molecule takes one network call more. eta: 1 ancestral, 0 deterministic
+    (DDIM). atoms: size of every molecule; p(N) of the training data without it. final_noise: EDM's noise on the
+    last positions. tokens: padded atoms in a batch.
+    """
+
+    steps: int = 100
+    eta: float = 1.0
+    atoms: int | None = None
+    final_noise: bool = False
+    tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "atoms", "tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+
+
+class Generator:
+    """Draws molecules number 0, 1, 2, ... of a seed; molecule i is the same whatever else is drawn with it.
+
+    `redrawn` counts molecules that came out non-finite and were drawn again from another seed.
+    """
+
+    def __init__(
+        self, diffusion: Diffusion, vocabulary: Vocabulary, sizes: SizeDistribution, features: int, sampling: Sampling
+    ) -> None:
+        self.diffusion = diffusion if sampling.eta == 1 else diffusion.with_eta(sampling.eta)
+        self.vocabulary, self.sizes, self.features, self.sampling = vocabulary, sizes, features, sampling
+        self.redrawn = 0
+        self._times = uniform_grid(sampling.steps)
+        self._device = next(diffusion.parameters()).device
+
+    def draw(self, seed: int, numbers: Int[Tensor, "m"]) -> Iterator[tuple[int, Molecule]]:
+        """The molecules with these numbers, as (number, molecule), batch by batch from the smallest size up."""
+        for attempt in range(ATTEMPTS):
+            failed: list[Tensor] = []
+            for batch in self._batches(seed, numbers):
+                finite, molecules = self._molecules(seed, batch, attempt)
+                failed.append(batch[~finite])
+                yield from zip(batch[finite].tolist(), molecules, strict=True)
+            numbers = torch.cat(failed)
+            self.redrawn += len(numbers)
+            if not len(numbers):
+                return
+        raise FloatingPointError(
+            f"{len(numbers)} molecules came out with undefined positions in each of {ATTEMPTS} draws: the weights are "
+            "damaged or the model was never trained; train it longer or load other weights"
+        )
+
+    def _noise(self, seed: int, numbers: Tensor, attempt: int) -> Noise:
+        noise = Noise.from_seed(seed, numbers.to(self._device))
+        return Noise.from_seed(attempt, noise.seeds) if attempt else noise
+
+    def _sizes(self, seed: int, numbers: Tensor) -> Int[Tensor, "m"]:
+        if self.sampling.atoms is not None:
+            return torch.full_like(numbers, self.sampling.atoms)
+        return self.sizes.sample(self._noise(seed, numbers, 0).fork(0)).cpu()
+
+    def _batches(self, seed: int, numbers: Tensor) -> Iterator[Int[Tensor, "b"]]:
+        """Numbers grouped by size under the token budget."""
+        sizes, order = self._sizes(seed, numbers).sort(stable=True)
+        numbers, start = numbers[order], 0
+        for stop in range(1, len(numbers) + 1):
+            full = stop == len(numbers) or (stop + 1 - start) * int(sizes[stop]) > self.sampling.tokens
+            if full:
+                yield numbers[start:stop]
+                start = stop
+
+    def _molecules(self, seed: int, batch: Tensor, attempt: int) -> tuple[Tensor, list[Molecule]]:
+        """Which of the batch came out finite, and those as molecules."""
+        like = empty_cloud(self._sizes(seed, batch).to(self._device), self.features)
+        noise = self._noise(seed, batch, attempt).fork(1)
+        cloud = sample(self.diffusion, like, noise, self._times, self.sampling.final_noise)
+        finite = cloud.x.isfinite().all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
+        kept = Cloud(cloud.x[finite], cloud.h[finite], cloud.mask[finite])
+        finite = finite.cpu()
+        properties = [{"seed": seed, "number": number} for number in batch[finite].tolist()]
+        return finite, self.vocabulary.molecules(kept, properties) if properties else []
