@@ -1,0 +1,162 @@
+"""Bonds from distances, and RDKit molecules with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Int8
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDetermineBonds
+from rdkit.Geometry import Point3D
+
+if TYPE_CHECKING:  # worker processes import this file and have no use for torch
+    from coset.molecule import Molecule
+
+Perception = Literal["distance", "rdkit"]
+PERCEPTIONS = ("distance", "rdkit")
+_KINDS = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+# Bond-order assignments that RDKit may try before a charge is given up; RDKit up to 2025.3 knows no limit.
+_SEARCH: dict[str, Any] = (
+    {"maxIterations": 1000} if "maxIterations" in str(rdDetermineBonds.DetermineBonds.__doc__) else {}
+)
+
+
+@cache
+def thresholds() -> Float[NDArray[np.float64], "3 119 119"]:
+    """Distances in pm below which two elements hold a single, double, triple bond; -inf if untabulated.
+
+    Tabulated length plus margin (10, 5, 3 pm). The table is symmetric. The published C=S entry stands in one
+    direction only, but the published code sorts each pair (C before S) and so finds it always, as here.
+    """
+    table = _tables()
+    limits = np.full((3, 119, 119), -np.inf)
+    for row, kind in zip(limits, ("single", "double", "triple"), strict=True):
+        for pair, length in table[kind].items():
+            a, b = (_atomic_number(symbol) for symbol in pair.split("-"))
+            row[a, b] = row[b, a] = length + table["margins"][kind]
+    return limits
+
+
+@cache
+def allowed_valences(number: int) -> tuple[int, ...]:
+    """Sums of bond orders at which an atom of this atomic number is stable; empty if untabulated."""
+    table = {_atomic_number(symbol): value for symbol, value in _tables()["valence"].items()}
+    valences = table.get(number, ())
+    return (valences,) if isinstance(valences, int) else tuple(valences)
+
+
+def bond_orders(numbers: Int[NDArray, "b n"], positions: Float[NDArray, "b n 3"]) -> Int8[NDArray[np.int8], "b n n"]:
+    """Bond orders 0-3 by the distance rule of EDM (Hoogeboom et al. 2022, `qm9/bond_analyze.py`).
+
+    A pair closer than its single-bond threshold is bonded; within that a double bond is tested, within that a
+    triple bond. Comparisons are strict, on 100 d in float64. Aromatic bonds come out as singles and doubles.
+    numbers: atomic numbers, zero where padded. positions: Angstrom. Symmetric, zero on the diagonal.
+    """
+    numbers, positions = np.asarray(numbers), np.asarray(positions, dtype=np.float64)
+    if positions.shape != (*numbers.shape, 3) or numbers.ndim != 2:
+        raise ValueError(f"Expected shapes (b, n) and (b, n, 3), got {numbers.shape} and {positions.shape}.")
+    difference = positions[:, :, None] - positions[:, None]
+    squares = np.square(difference, out=difference)
+    distance = 100 * np.sqrt(squares[..., 0] + squares[..., 1] + squares[..., 2])
+    distance[:, np.arange(numbers.shape[1]), np.arange(numbers.shape[1])] = np.inf
+    pairs = numbers[:, :, None], numbers[:, None]
+    bonded = np.ones(distance.shape, dtype=bool)
+    orders = np.zeros(distance.shape, dtype=np.int8)
+    for limit in thresholds():
+        bonded &= distance < limit[pairs]
+        orders += bonded
+    return orders
+
+
+def bond_graph(numbers: Iterable[int], orders: Int[NDArray, "n n"]) -> Chem.RWMol:
+    """RDKit molecule of given atoms and bonds: no charges, no aromaticity, no conformer, not sanitised."""
+    graph = Chem.RWMol()
+    for number in numbers:
+        graph.AddAtom(Chem.Atom(int(number)))
+    first, second = np.nonzero(np.tril(orders))
+    for i, j, order in zip(first.tolist(), second.tolist(), orders[first, second].tolist(), strict=True):
+        graph.AddBond(i, j, _KINDS[order - 1])
+    return graph
+
+
+def to_rdkit(molecule: Molecule, perception: Perception = "distance") -> Chem.Mol:
+    """An RDKit molecule with bonds, the 3D conformer and the molecule's properties. Never adds hydrogens.
+
+    perception "distance": bonds of `bond_orders`, no charges. Where those cannot be sanitised (a valence too
+    high, say) the molecule comes unsanitised with property `sanitized` "false". Atoms that lack a bond are
+    radicals. perception "rdkit": `rdDetermineBonds` at total charge 0, else +1, else -1, recorded in property
+    `charge`; where none succeeds, "distance". Property `perception` names what was used.
+    """
+    if perception not in PERCEPTIONS:
+        raise ValueError(f"Unknown perception {perception!r}; choose one of {', '.join(PERCEPTIONS)}.")
+    with rdBase.BlockLogs():
+        graph, extra = None, {}
+        if perception == "rdkit":
+            graph, extra = _determine_bonds(molecule)
+        if graph is None:
+            graph, extra = _distance_bonds(molecule)
+        for name, value in (*molecule.properties.items(), *extra.items()):
+            graph.SetProp(str(name), str(value))
+        return graph
+
+
+def smiles(mol: Chem.Mol, hydrogens: bool = False) -> str:
+    """Canonical SMILES, with every hydrogen written out if asked."""
+    with rdBase.BlockLogs():
+        if hydrogens:
+            return Chem.MolToSmiles(mol)
+        options = Chem.RemoveHsParameters()
+        options.showWarnings = False
+        return Chem.MolToSmiles(Chem.RemoveHs(mol, options, sanitize=False))
+
+
+def _distance_bonds(molecule: Molecule) -> tuple[Chem.Mol, dict[str, str]]:
+    orders = bond_orders(molecule.numbers[None], molecule.positions[None])[0]
+    raw = bond_graph(molecule.numbers, orders)
+    raw.AddConformer(_conformer(molecule))
+    for atom in raw.GetAtoms():
+        atom.SetNoImplicit(True)
+    graph = Chem.Mol(raw)
+    try:
+        Chem.SanitizeMol(graph)
+    except ValueError:
+        raw.UpdatePropertyCache(strict=False)
+        return raw.GetMol(), {"perception": "distance", "sanitized": "false"}
+    Chem.AssignStereochemistryFrom3D(graph)
+    return graph, {"perception": "distance", "sanitized": "true"}
+
+
+def _determine_bonds(molecule: Molecule) -> tuple[Chem.Mol | None, dict[str, str]]:
+    for charge in (0, 1, -1):
+        graph = bond_graph(molecule.numbers, np.zeros((len(molecule), len(molecule)), dtype=np.int8))
+        graph.AddConformer(_conformer(molecule))
+        try:
+            rdDetermineBonds.DetermineBonds(graph, False, charge, **_SEARCH)
+            Chem.SanitizeMol(graph)
+        except (ValueError, RuntimeError):
+            continue
+        return graph.GetMol(), {"perception": "rdkit", "sanitized": "true", "charge": str(charge)}
+    return None, {}
+
+
+def _conformer(molecule: Molecule) -> Chem.Conformer:
+    conformer = Chem.Conformer(len(molecule))
+    conformer.Set3D(True)
+    for i, (x, y, z) in enumerate(molecule.positions.tolist()):
+        conformer.SetAtomPosition(i, Point3D(x, y, z))
+    return conformer
+
+
+@cache
+def _tables() -> dict:
+    return json.loads(resources.files("coset").joinpath("tables.json").read_text(encoding="utf-8"))
+
+
+def _atomic_number(symbol: str) -> int:
+    return Chem.GetPeriodicTable().GetAtomicNumber(symbol)

@@ -1,0 +1,1 @@
+"""Metrics: pure functions of molecules; `evaluate` runs them all beside the data's own scores."""

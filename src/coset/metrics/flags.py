@@ -1,0 +1,44 @@
+"""Flags: what holds of one molecule, for filters and for the properties of written files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from coset.metrics.measurement import measure
+from coset.molecule import Molecule
+
+FLAGS = ("stable", "valid", "connected")
+
+
+def flags(molecules: Sequence[Molecule]) -> list[dict[str, bool]]:
+    """For each molecule: stable (every atom's valence), valid (RDKit sanitises), connected (in one piece)."""
+    measured = measure(molecules)
+    return [
+        {"stable": bool(stable == size), "valid": smiles is not None, "connected": bool(connected)}
+        for stable, size, smiles, connected in zip(
+            measured.stable, measured.sizes, measured.smiles, measured.connected, strict=True
+        )
+    ]
+
+
+def flag(molecules: Sequence[Molecule]) -> list[Molecule]:
+    """The molecules with their flags among their properties, as yes or no."""
+    return [
+        replace(
+            molecule,
+            properties={
+                **molecule.properties,
+                **{name: "yes" if holds else "no" for name, holds in found.items()},
+            },
+        )
+        for molecule, found in zip(molecules, flags(molecules), strict=True)
+    ]
+
+
+def passes(wanted: Sequence[str]) -> Callable[[Molecule], bool]:
+    """A filter for molecules of which all wanted flags hold; ValueError for an unknown flag."""
+    unknown = sorted(set(wanted) - set(FLAGS))
+    if unknown:
+        raise ValueError(f"unknown filter {', '.join(unknown)}; choose among {', '.join(FLAGS)}")
+    return lambda molecule: all(flags([molecule])[0][name] for name in wanted)

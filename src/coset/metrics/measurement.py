@@ -1,0 +1,81 @@
+"""Measurement: everything the rates are computed from, molecule by molecule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+
+from coset.bonds import bond_orders
+from coset.metrics.connectivity import connected
+from coset.metrics.distribution import count_bond_lengths, count_values
+from coset.metrics.stability import stable_atoms
+from coset.metrics.uniqueness import unique_smiles
+from coset.metrics.validity import valid_smiles
+from coset.molecule import Molecule, pad
+
+_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """sizes, stable: atoms and stable atoms of m molecules. smiles: of the valid ones, else None.
+
+    types, bonds: histograms of atomic numbers and of bond lengths (`count_bond_lengths`) over all molecules.
+    """
+
+    sizes: Int[NDArray[np.int64], "m"]
+    stable: Int[NDArray[np.int64], "m"]
+    connected: Bool[NDArray[np.bool_], "m"]
+    smiles: tuple[str | None, ...]
+    types: Counter[int]
+    bonds: Counter[int]
+
+    def counts(self) -> dict[str, int]:
+        """Counts over all molecules; `unique` are the distinct SMILES of the valid ones."""
+        valid = np.array([each is not None for each in self.smiles], dtype=bool)
+        return {
+            "molecules": len(self.sizes),
+            "atoms": int(self.sizes.sum()),
+            "stable_atoms": int(self.stable.sum()),
+            "stable_molecules": int((self.stable == self.sizes).sum()),
+            "valid": int(valid.sum()),
+            "unique": len(unique_smiles(self.smiles)),
+            "connected": int(self.connected.sum()),
+            "valid_connected": int((valid & self.connected).sum()),
+        }
+
+    def counts_by_size(self) -> dict[int, dict[str, int]]:
+        """The counts of the molecules of each size, by number of atoms."""
+        return {int(size): self._of_size(size).counts() for size in np.unique(self.sizes)}
+
+    def _of_size(self, size: int) -> Measurement:
+        chosen = np.flatnonzero(self.sizes == size)
+        smiles = tuple(self.smiles[i] for i in chosen)
+        arrays = self.sizes[chosen], self.stable[chosen], self.connected[chosen]
+        return Measurement(*arrays, smiles, Counter(), Counter())
+
+
+def measure(molecules: Sequence[Molecule]) -> Measurement:
+    """Measures molecules with bonds by the distance rule. One core takes 1-2 s for 10,000 of QM9's size."""
+    sizes = np.array([len(molecule) for molecule in molecules], dtype=np.int64)
+    stable, single = np.zeros_like(sizes), np.zeros(len(sizes), dtype=bool)
+    smiles: list[str | None] = []
+    types, bonds = Counter[int](), Counter[int]()
+    for start in range(0, len(molecules), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        numbers, positions = pad(molecules[chunk])
+        orders = bond_orders(numbers, positions)
+        stable[chunk] = stable_atoms(numbers, orders).sum(-1)
+        single[chunk] = connected(numbers, orders)
+        types += count_values(numbers[numbers != 0])
+        bonds += count_bond_lengths(numbers, positions, orders)
+        smiles += [
+            valid_smiles(row[:size], order[:size, :size])
+            for row, order, size in zip(numbers, orders, sizes[chunk], strict=True)
+        ]
+    return Measurement(sizes, stable, single, tuple(smiles), types, bonds)

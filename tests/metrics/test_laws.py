@@ -1,0 +1,165 @@
+"""What each metric must do on cases where the answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coset.bonds import bond_orders
+from coset.files import read
+from coset.metrics.connectivity import connected
+from coset.metrics.distribution import count_bond_lengths, total_variation
+from coset.metrics.evaluate import evaluate
+from coset.metrics.intervals import wilson, wilson_of_clusters
+from coset.metrics.novelty import novel_count, smiles_hashes
+from coset.metrics.reference import build_reference, load_reference, save_reference
+from coset.metrics.stability import stable_atoms, stable_molecules
+from coset.metrics.uniqueness import unique_smiles
+from coset.metrics.validity import valid_smiles
+from coset.molecule import Molecule, pad
+
+DATA = Path(__file__).parents[1] / "data"
+WATER = Molecule(np.array([8, 1, 1]), np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]))
+FAR = Molecule(np.array([8, 1, 1, 9, 1]), np.concatenate([WATER.positions, [[9, 9, 9], [9, 9, 9.92]]]))
+HYDROXYL = Molecule(WATER.numbers[:2], WATER.positions[:2])
+
+
+def rows(*molecules: Molecule):
+    numbers, positions = pad(molecules)
+    return numbers, positions, bond_orders(numbers, positions)
+
+
+def test_stability_and_connectivity_of_water_and_its_parts():
+    numbers, _, orders = rows(WATER, FAR, HYDROXYL)
+    assert stable_atoms(numbers, orders).sum(1).tolist() == [3, 5, 1]
+    assert stable_molecules(numbers, orders).tolist() == [True, True, False]
+    assert connected(numbers, orders).tolist() == [True, False, True]
+
+
+def test_validity_keeps_the_largest_fragment_and_fills_open_valences():
+    numbers, _, orders = rows(WATER, FAR, HYDROXYL)
+    found = [valid_smiles(z[z > 0], o[z > 0][:, z > 0]) for z, o in zip(numbers, orders, strict=True)]
+    assert found == ["[H]O[H]", "[H]O[H]", "[H]O"]
+    assert valid_smiles(np.array([1, 1, 1]), np.array([[0, 1, 1], [1, 0, 0], [1, 0, 0]])) is None
+
+
+def test_connectivity_of_a_long_chain():
+    orders = np.eye(40, k=1, dtype=np.int8)
+    orders = orders + orders.T
+    shorter, broken = orders.copy(), orders.copy()
+    shorter[29, 30:] = shorter[30:] = 0
+    broken[10, 11] = broken[11, 10] = 0
+    numbers = np.full((3, 40), 6)
+    numbers[1, 30:] = 0
+    assert connected(numbers, np.stack([orders, shorter, broken])).tolist() == [True, True, False]
+
+
+def test_unique_and_novel():
+    assert unique_smiles(["C", None, "C", "O"]) == {"C", "O"}
+    assert novel_count({"C", "O", "N"}, smiles_hashes(["O", "F"])) == 2
+    assert smiles_hashes(["x"] * 3).tolist() == smiles_hashes(["x"]).tolist()
+    assert smiles_hashes(str(i) for i in range(1000)).max() < 2**48
+
+
+def test_wilson_known_values():
+    low, high = wilson(8, 10)  # Newcombe 1998's kind of example, by the closed form
+    assert (low, high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(10, 10)[1] == 1.0 and wilson(10, 10)[0] < 1
+
+
+@given(trials=st.integers(1, 500), data=st.data())
+def test_wilson_holds_its_share_and_mirrors(trials: int, data):
+    successes = data.draw(st.integers(0, trials))
+    low, high = wilson(successes, trials)
+    assert 0 <= low <= successes / trials <= high <= 1
+    assert wilson(trials - successes, trials) == pytest.approx((1 - high, 1 - low))
+
+
+def test_atoms_that_fail_together_count_as_one_trial():
+    # all ten atoms of a molecule share their fate: as wide as molecules alone
+    fate = np.array([0] * 20 + [1] * 80)
+    together = wilson_of_clusters(10 * fate, np.full(100, 10))
+    assert together == pytest.approx(wilson(80, 100), abs=2e-3)
+    spread = wilson_of_clusters(np.full(100, 8), np.full(100, 10))
+    assert spread == pytest.approx(wilson(800, 1000))
+
+
+def test_total_variation():
+    assert total_variation({1: 3, 2: 1}, {1: 6, 2: 2}) == 0
+    assert total_variation({1: 1}, {2: 5}) == 1
+    assert total_variation({1: 1, 2: 1}, {1: 1}) == 0.5
+    assert math.isnan(total_variation({}, {1: 1}))
+
+
+def test_bond_lengths_tell_elements_order_and_length():
+    numbers, positions, orders = rows(WATER, HYDROXYL)
+    assert sum(count_bond_lengths(numbers, positions, orders).values()) == 3
+    swapped = rows(Molecule(HYDROXYL.numbers[::-1], HYDROXYL.positions[::-1]))
+    assert count_bond_lengths(*swapped) == count_bond_lengths(*rows(HYDROXYL))
+    longer = rows(Molecule(HYDROXYL.numbers, 1.04 * HYDROXYL.positions))
+    assert count_bond_lengths(*longer) != count_bond_lengths(*rows(HYDROXYL))
+
+
+def test_the_training_set_is_not_novel_and_lies_at_no_distance(tmp_path: Path):
+    molecules = read(DATA / "qm9_200.npz")
+    reference = build_reference("own", molecules[:150], molecules[150:])
+    report = evaluate(molecules[:150], reference)
+    assert report.counts["novel"] == 0
+    assert report.distances == {"sizes": 0, "atom_types": 0, "bond_lengths": 0}
+    save_reference(tmp_path / "own.npz", reference)
+    loaded = load_reference(tmp_path / "own.npz")
+    assert loaded.hashes.tolist() == reference.hashes.tolist()
+    for field in ("name", "sizes", "types", "bonds", "counts", "distances"):
+        assert getattr(loaded, field) == getattr(reference, field)
+    assert evaluate(molecules[150:], loaded).counts == reference.counts
+
+
+@pytest.mark.parametrize(("name", "train", "test"), [("qm9", 98600, 13083), ("qm9-small", 10389, 1531)])
+def test_packaged_references(name: str, train: int, test: int):
+    reference = load_reference(name)
+    assert sum(reference.sizes.values()) == train
+    assert reference.counts["molecules"] == test
+    assert (np.diff(reference.hashes.astype(np.int64)) > 0).all()
+    assert sum(reference.types.values()) == sum(size * count for size, count in reference.sizes.items())
+
+
+def test_rates_are_shares_of_the_counts():
+    report = evaluate([WATER, WATER, FAR, HYDROXYL])
+    counts = dict(report.counts)
+    novel = counts.pop("novel")
+    assert counts == {
+        "molecules": 4,
+        "atoms": 13,
+        "stable_atoms": 12,
+        "stable_molecules": 3,
+        "valid": 4,
+        "unique": 2,
+        "connected": 3,
+        "valid_connected": 3,
+    }
+    assert report.rates["uniqueness"].value == report.rates["valid_and_unique"].value == 0.5
+    assert report.rates["novelty"].value == novel / 2
+    assert report.rates["connectivity"].value == 0.75
+    assert json.loads(report.to_json())["rates"]["validity"]["value"] == 1
+    for row in report.rows():
+        assert row.low <= row.value <= row.high
+        assert row.data is not None and row.difference == row.value - row.data
+
+
+def test_without_reference_or_molecules():
+    alone = Molecule(np.array([1, 1, 1]), np.array([[0, 0, 0], [0.7, 0, 0], [-0.7, 0, 0]]))
+    report = evaluate([alone], reference=None)
+    assert "novel" not in report.counts and report.data is None
+    assert math.isnan(report.rates["uniqueness"].value)  # nothing is valid
+    assert json.loads(report.to_json())["rates"]["uniqueness"]["value"] is None
+    with pytest.raises(ValueError, match="no molecule"):
+        evaluate([])
+    with pytest.raises(FileNotFoundError, match="qm9, qm9-small"):
+        load_reference("qm10")
