@@ -103,7 +103,8 @@ class Cloud:
 
     def to(self, *args, **kwargs) -> Cloud:
         """As `Tensor.to`; the condition follows."""
-        return _map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
+        moved = {name: _moved(part, args, kwargs) for name, part in vars(self).items()}
+        return Cloud(**moved)
 
     def detach(self) -> Cloud:
         return self.map(Tensor.detach)
@@ -132,9 +133,9 @@ def _take(values: Tensor, order: Int[Tensor, "b n"]) -> Tensor:
     return values[torch.arange(len(values), device=values.device)[:, None], order]
 
 
-def _map_tensors(value, function: Callable[[Tensor], Tensor]):
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, Cloud | Condition):
-        return replace(value, **{name: _map_tensors(part, function) for name, part in vars(value).items()})
-    return value
+def _moved(part, args, kwargs):
+    if isinstance(part, Tensor | Cloud):
+        return part.to(*args, **kwargs)
+    if isinstance(part, Condition):
+        return Condition(**{name: _moved(value, args, kwargs) for name, value in vars(part).items()})
+    return part

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from coset.cloud import Cloud, squared_norm
 from coset.noise import Noise
-from coset.scales import Centred, Free, Isotropic, Scale, Subspace
-
-_FEATURES = Free()
+from coset.scales import CENTRED, FREE, Isotropic, Scale, Subspace
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Gaussian:
     mean: Cloud
     x_scale: Scale
     h_scale: Scale
-    subspace: Subspace = Centred()
+    subspace: Subspace = CENTRED
 
     @classmethod
     def isotropic(cls, mean: Cloud, std: Float[Tensor, "b"], subspace: Subspace) -> Gaussian:
@@ -32,7 +30,7 @@ class Gaussian:
     def at(self, eps: Cloud) -> Cloud:
         """The point with standardised coordinates eps."""
         x = self.subspace.project(self.x_scale.apply(eps.x), eps.mask)
-        h = _FEATURES.project(self.h_scale.apply(eps.h), eps.mask)
+        h = FREE.project(self.h_scale.apply(eps.h), eps.mask)
         return replace(self.mean, x=self.mean.x + x, h=self.mean.h + h)
 
     def sample(self, noise: Noise) -> Cloud:
@@ -42,20 +40,20 @@ class Gaussian:
         """The eps with at(eps) = z."""
         away = z - self.mean
         x = self.subspace.solve(self.x_scale, away.x, z.mask)
-        h = _FEATURES.solve(self.h_scale, away.h, z.mask)
+        h = FREE.solve(self.h_scale, away.h, z.mask)
         return replace(away, x=x, h=h)
 
     def score(self, z: Cloud) -> Cloud:
         """Gradient of log_prob in z, within the subspace."""
         eps = self.whiten(z)
         x = -self.subspace.solve(self.x_scale.transpose(), eps.x, z.mask)
-        h = -_FEATURES.solve(self.h_scale.transpose(), eps.h, z.mask)
+        h = -FREE.solve(self.h_scale.transpose(), eps.h, z.mask)
         return replace(eps, x=x, h=h)
 
     def log_prob(self, z: Cloud) -> Float[Tensor, "b"]:
         """Log density (nats) with respect to the volume of the subspace."""
         logdet = self.subspace.logdet(self.x_scale, z.mask, z.x.shape[-1])
-        logdet = logdet + _FEATURES.logdet(self.h_scale, z.mask, z.h.shape[-1])
+        logdet = logdet + FREE.logdet(self.h_scale, z.mask, z.h.shape[-1])
         return -0.5 * squared_norm(self.whiten(z)) - logdet - 0.5 * math.log(2 * math.pi) * self.dimension
 
     def kl(self, other: Gaussian) -> Float[Tensor, "b"]:
@@ -65,7 +63,7 @@ class Gaussian:
         total = torch.zeros_like(away.count)
         parts = (
             (away.x, self.x_scale, other.x_scale, self.subspace.dimension(mask, 3)),
-            (away.h, self.h_scale, other.h_scale, _FEATURES.dimension(mask, away.h.shape[-1])),
+            (away.h, self.h_scale, other.h_scale, FREE.dimension(mask, away.h.shape[-1])),
         )
         for values, mine, theirs, dimension in parts:
             assert isinstance(mine, Isotropic) and isinstance(theirs, Isotropic), "kl is for isotropic Gaussians"
@@ -77,7 +75,7 @@ class Gaussian:
     @property
     def dimension(self) -> Float[Tensor, "b"]:
         mask = self.mean.mask
-        return self.subspace.dimension(mask, 3) + _FEATURES.dimension(mask, self.mean.h.shape[-1])
+        return self.subspace.dimension(mask, 3) + FREE.dimension(mask, self.mean.h.shape[-1])
 
 
 def standard_normal(like: Cloud, noise: Noise, subspace: Subspace) -> Cloud:

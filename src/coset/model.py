@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 
 from coset.diffusion import Diffusion
 from coset.molecule import Molecule, Vocabulary
+from coset.networks.precision import set_trunk_precision
 from coset.recipes.registry import build, find_recipe
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
@@ -21,10 +22,21 @@ from coset.training.state import load_parameters
 
 WEIGHTS = Path(__file__).parent / "weights"
 Keep = Callable[[Molecule], bool]
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, int], None]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Drawn:
+    """molecules: in the order of their numbers. drawn: how many it took. passed: those of them that the filter let
+    through. redrawn: those that came out non-finite and were drawn again."""
+
+    molecules: list[Molecule]
+    drawn: int
+    passed: int
+    redrawn: int
+
+
+@dataclass(frozen=True)
 class Model:
     """A diffusion that knows its elements and sizes. card: recipe, settings, data, molecules seen, metrics."""
 
@@ -32,56 +44,64 @@ class Model:
     vocabulary: Vocabulary
     sizes: SizeDistribution
     card: dict[str, Any]
-    redrawn: int = 0
-    drawn: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.card["name"]
 
     @property
     def parameters(self) -> int:
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.diffusion.parameters())
 
-    def to(self, device: str) -> Model:
-        self.diffusion.to(device)
-        return self
+    def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
+        """n molecules; molecule i depends on the seed and i alone.
 
-    def sample(
+        options: fields of `Sampling` (steps=100, eta=1.0, atoms, final_noise, tokens), and keep and progress of
+        `draw`. Raises ValueError for n < 1, for sizes the model never saw and options that do not fit.
+        """
+        return self.draw(n, seed, **options).molecules
+
+    def draw(
         self,
         n: int,
         seed: int = 0,
-        sampling: Sampling | None = None,
         keep: Keep | None = None,
         progress: Progress | None = None,
         **options: Any,
-    ) -> list[Molecule]:
-        """n molecules. Molecule i depends on the seed and i alone; they come back in the order of i.
+    ) -> Drawn:
+        """As `sample`, with the counts. keep: draws on until n molecules pass it. progress: told (kept, drawn).
 
-        options: fields of `Sampling` (steps=100, eta=1.0, atoms, final_noise, tokens). keep: draws on until n
-        molecules pass; `drawn` then says how many it took. progress: called with (kept so far, n).
-        Raises ValueError for n < 1, unknown options, and where fewer than 1 of 200 drawn molecules pass.
+        Raises ValueError too where fewer than 1 in 200 of the first thousand pass.
         """
         if n < 1:
             raise ValueError(f"the number of molecules must be at least 1; got {n}")
-        sampling = replace(sampling or Sampling(), **options)
+        sampling = _sampling(options)
         self._check_size(sampling.atoms)
-        generator = Generator(self.diffusion, self.vocabulary, self.sizes, self._features, sampling)
+        counts = {"work": 0.0, "passed": 0, "drawn": 0}
+
+        def advance(molecules: float) -> None:
+            counts["work"] += molecules
+            if progress:
+                progress(counts["work"] if keep is None else counts["passed"], counts["drawn"])
+
+        generator = Generator(self.diffusion, self.vocabulary, self.sizes, self._features, sampling, advance)
         kept: dict[int, Molecule] = {}
-        self.drawn, started = 0, time.monotonic()
-        for chunk in _chunks(n, all_pass=keep is None):
-            for number, molecule in generator.draw(seed, chunk):
-                self.drawn += 1
+        for numbers in _portions(n, endless=keep is not None):
+            for number, molecule in generator.draw(seed, numbers):
+                counts["drawn"] += 1
                 if keep is None or keep(molecule):
                     kept[number] = self._named(molecule, sampling)
-                if progress:
-                    progress(min(len(kept), n), n)
+                    counts["passed"] = len(kept)
             if len(kept) >= n:
                 break
-            if keep is not None and self.drawn >= 1000 and len(kept) * 200 < self.drawn:
+            if counts["drawn"] >= 1000 and 200 * len(kept) < counts["drawn"]:
                 raise ValueError(
-                    f"only {len(kept)} of {self.drawn} drawn molecules passed the filter in "
-                    f"{time.monotonic() - started:.0f} s; ask for less, or use a better model"
+                    f"only {len(kept)} of {counts['drawn']} drawn molecules passed the filter, {n} were asked for; "
+                    "use more steps, another model, or a weaker filter"
                 )
-        self.redrawn = generator.redrawn
-        return [kept[number] for number in sorted(kept)[:n]]
+        molecules = [kept[number] for number in sorted(kept)[:n]]
+        return Drawn(molecules, int(counts["drawn"]), len(kept), generator.redrawn)
 
     def save(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Writes PATH.safetensors and PATH.json (the card)."""
@@ -102,19 +122,26 @@ class Model:
             )
 
     def _named(self, molecule: Molecule, sampling: Sampling) -> Molecule:
-        about = {"model": self.card["name"], "steps": sampling.steps}
+        about = {"model": self.name, "steps": sampling.steps, "eta": sampling.eta}
         return replace(molecule, properties={**molecule.properties, **about})
 
 
-def _chunks(n: int, all_pass: bool) -> Iterator[torch.Tensor]:
-    """Molecule numbers to draw: exactly n, or in growing portions until the caller has enough."""
-    if all_pass:
-        yield torch.arange(n)
-        return
-    first, size = 0, min(max(2 * n, 64), 1024)
-    while True:
+def _sampling(options: dict[str, Any]) -> Sampling:
+    """Options as `Sampling`; a ValueError names those it does not have."""
+    known = [field.name for field in fields(Sampling)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"unknown option {', '.join(unknown)}; valid ones are {', '.join(known)}, keep, progress")
+    return Sampling(**options)
+
+
+def _portions(n: int, endless: bool) -> Iterator[torch.Tensor]:
+    """Numbers of the molecules to draw: exactly n, or portion after portion for as long as they are asked for."""
+    size = min(max(2 * n, 64), 1024) if endless else n
+    for first in count(0, size):
         yield torch.arange(first, first + size)
-        first += size
+        if not endless:
+            return
 
 
 def list_models() -> dict[str, dict[str, Any]]:
@@ -131,17 +158,18 @@ def load(name_or_path: str | Path = "qm9", device: str = "cpu") -> Model:
     tensors, state = load_tensors(path)
     if "card" not in state:
         raise ValueError(f"{path} is a training checkpoint, not a model; load the model.safetensors of its folder")
-    return from_card(state["card"], tensors, path).to(device)
+    return from_card(state["card"], tensors, path, device)
 
 
-def from_card(card: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path) -> Model:
+def from_card(card: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path, device: str = "cpu") -> Model:
     """A model built from its card, with these weights."""
     settings = find_recipe(card["recipe"]).settings(**card["settings"])
     vocabulary = Vocabulary(tuple(card["elements"]))
     diffusion = build(card["recipe"], settings, len(vocabulary))
     load_parameters(diffusion, tensors, path)
     sizes = SizeDistribution({int(atoms): count for atoms, count in card["sizes"].items()})
-    return Model(diffusion.eval(), vocabulary, sizes, card)
+    set_trunk_precision(diffusion, "bf16" if device.startswith("cuda") else "fp32")
+    return Model(diffusion.eval().to(device), vocabulary, sizes, card)
 
 
 def _find(name: str) -> Path:

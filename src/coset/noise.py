@@ -52,7 +52,8 @@ class Noise:
 
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "b *shape"]:
         """Uniform on [0, 1). The numbers at position (i, j, ...) do not depend on shape[0]."""
-        return self._uniform(shape, lane=0).to(dtype)
+        # Rounding to fewer digits would turn the largest numbers into 1.
+        return self._uniform(shape, lane=0).clamp(max=1 - torch.finfo(dtype).eps / 2).to(dtype)
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "b *shape"]:
         """Standard normal (Box & Muller 1958). The numbers at position (i, j, ...) do not depend on shape[0]."""

@@ -166,6 +166,9 @@ class Centred(Subspace):
         return scale.logdet(mask, width) + torch.linalg.slogdet(mean).logabsdet
 
 
+CENTRED, FREE = Centred(), Free()
+
+
 def _summed(scale: Scale, mask: Tensor, width: int) -> Float[Tensor, "b d d"]:
     """The matrix A with sum_i (U (1 c))_i = A c: how the sum over atoms answers to a common shift c."""
     units = torch.eye(width, dtype=mask.dtype, device=mask.device)

@@ -14,7 +14,7 @@ from coset.cloud import Cloud
 from coset.gaussian import standard_normal
 from coset.interfaces import Codec, Output
 from coset.noise import Noise
-from coset.scales import Centred
+from coset.scales import CENTRED
 
 
 class Features(Codec):
@@ -42,6 +42,7 @@ class Features(Codec):
             )
         self.types, self.std, self.charge, self.scale_x = types, std, charge, scale_x
         scales = [scale_types] * types + [scale_charge] * charge
+        self.scales: Tensor
         self.register_buffer("scales", torch.tensor(scales), persistent=False)
 
     @property
@@ -79,7 +80,7 @@ class FeaturesOutput(Output):
     def sample(self, noise: Noise) -> Cloud:
         """Positions with the last step's noise; types are as good as certain given z_0 and taken at their mode."""
         mode = self.mode()
-        eps = standard_normal(mode, noise, Centred())
+        eps = standard_normal(mode, noise, CENTRED)
         return replace(mode, x=mode.x + self.std_x * eps.x)
 
     def log_prob(self, clean: Cloud) -> Float[Tensor, "b"]:
@@ -96,5 +97,3 @@ class FeaturesOutput(Output):
 def _log_cell(away: Tensor, std: Tensor) -> Tensor:
     """log of the normal mass of a unit cell around a value `away` from its centre, floored at log 1e-10."""
     return torch.log(ndtr((away + 0.5) / std) - ndtr((away - 0.5) / std) + 1e-10)
-
-

@@ -39,8 +39,7 @@ class Batches:
         self.rows = np.arange(len(self.sizes)) if rows is None else np.asarray(rows)
         if not len(self.sizes) or len(self.rows) != len(self.sizes):
             raise ValueError(
-                f"{len(self.sizes)} sizes and {len(self.rows)} rows make no batches; "
-                "give one of each a molecule."
+                f"{len(self.sizes)} sizes and {len(self.rows)} rows make no batches; give one of each a molecule."
             )
         if tokens is None and molecules is None:
             raise ValueError("batches need a limit: tokens (padded atoms), molecules, or both.")
@@ -80,9 +79,7 @@ class Batches:
         To go on after (e, k, rows), ask for `stream(e, k + 1)`; k + 1 may be the number of batches.
         """
         if not 0 <= batch <= len(self) or epoch < 0:
-            raise ValueError(
-                f"there is no batch {batch} of epoch {epoch}; an epoch has batches 0 to {len(self) - 1}."
-            )
+            raise ValueError(f"there is no batch {batch} of epoch {epoch}; an epoch has batches 0 to {len(self) - 1}.")
         return self._stream(epoch, batch)
 
     def _stream(self, epoch: int, batch: int) -> Iterator[tuple[int, int, NDArray[np.int64]]]:

@@ -136,9 +136,7 @@ def _built(table: Path, target: Path, standard: bool) -> Store:
             with contextlib.suppress(FileExistsError):
                 qm9.build(table, target, standard=standard)
     except PermissionError as error:
-        raise PermissionError(
-            f"the store {target} cannot be written; set COSET_CACHE to a folder that can."
-        ) from error
+        raise PermissionError(f"the store {target} cannot be written; set COSET_CACHE to a folder that can.") from error
     return Store.open(target)
 
 

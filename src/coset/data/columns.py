@@ -23,12 +23,7 @@ def encode(name: str, values: NDArray) -> tuple[NDArray, str]:
         return values[:1], CONSTANT
     narrow = _narrow(values)
     # A bitmap costs one bit for every id up to the largest, so it pays for dense sets only.
-    if (
-        name == "ids"
-        and values[0] >= 0
-        and values[-1] // 8 + 1 < narrow.nbytes
-        and (np.diff(values) > 0).all()
-    ):
+    if name == "ids" and values[0] >= 0 and values[-1] // 8 + 1 < narrow.nbytes and (np.diff(values) > 0).all():
         members = np.zeros(values[-1] + 1, dtype=bool)
         members[values] = True
         return np.packbits(members), BITMAP

@@ -69,8 +69,7 @@ def check_split(gdb_id: ArrayLike, split_column: ArrayLike) -> dict[str, int]:
             f"gdb_id {ids[first] + 1} is {part} there and has split {column[first]} here."
         )
     return {
-        name: len(part) - int((column == i).sum())
-        for i, (name, part) in enumerate(zip(SPLITS, parts, strict=True))
+        name: len(part) - int((column == i).sum()) for i, (name, part) in enumerate(zip(SPLITS, parts, strict=True))
     }
 
 

@@ -59,9 +59,7 @@ class Store:
         store = cls(path, meta, arrays)
         atoms = {len(arrays["numbers"]), len(arrays["positions"]), int(store.offsets[-1]), meta["atoms"]}
         if len(store.offsets) != len(store) + 1 or len(atoms) > 1:
-            raise ValueError(
-                f"the store {path} is damaged: its arrays count different atoms; build it again."
-            )
+            raise ValueError(f"the store {path} is damaged: its arrays count different atoms; build it again.")
         return store
 
     def __len__(self) -> int:
@@ -114,9 +112,7 @@ class Store:
         atoms = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return self.arrays["numbers"][atoms].copy(), self._angstrom(self.arrays["positions"][atoms])
 
-    def collate(
-        self, rows: ArrayLike, length: int | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def collate(self, rows: ArrayLike, length: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """A padded batch: numbers (b, n), 0 at padding, and positions (b, n, 3) in Angstrom, 0 at padding.
 
         n is the largest molecule among the rows, or `length` if given. Raises IndexError for rows outside
@@ -129,9 +125,7 @@ class Store:
         sizes = self.offsets[rows + 1] - first
         largest = int(sizes.max(initial=0))
         if length is not None and length < largest:
-            raise ValueError(
-                f"length {length} is shorter than the largest molecule of the batch, {largest} atoms."
-            )
+            raise ValueError(f"length {length} is shorter than the largest molecule of the batch, {largest} atoms.")
         place = np.arange(largest if length is None else length)
         atoms, mask = first[:, None] + place, place < sizes[:, None]
         # Padding reads the atoms that follow (clipped at the end of the file) and is then zeroed.
@@ -201,9 +195,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         meta = json.loads(file.read_text(encoding="utf-8"))
         kind, version = meta["format"], meta["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not the description of a molecule store; build the store again."
-        ) from error
+        raise ValueError(f"{file} is not the description of a molecule store; build the store again.") from error
     if kind != FORMAT or version != VERSION:
         raise ValueError(
             f"the store {path} has format {kind} {version}, this version reads {FORMAT} {VERSION}; "
@@ -229,8 +221,7 @@ def _map(path: Path, name: str, entry: dict[str, Any]) -> NDArray:
     expected = math.prod(shape) * dtype.itemsize
     if length != expected:
         raise ValueError(
-            f"the store {path} is damaged: {file.name} has {length} bytes, {expected} expected; "
-            "copy or build it again."
+            f"the store {path} is damaged: {file.name} has {length} bytes, {expected} expected; copy or build it again."
         )
     # A plain view: indexing the memmap class itself costs several times as much.
     return np.memmap(file, dtype=dtype, mode="r", shape=shape).view(np.ndarray)

@@ -49,9 +49,7 @@ class StoreWriter:
         self._seen = np.zeros(256, dtype=bool)
         self._arrays: dict[str, _Array] = {}
         if self.path.exists():
-            raise FileExistsError(
-                f"{self.path} exists already; remove it or choose another name for the store."
-            )
+            raise FileExistsError(f"{self.path} exists already; remove it or choose another name for the store.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = self.path.parent / f".{self.path.name}.{uuid.uuid4().hex}.tmp"
         self._folder.mkdir()
@@ -81,9 +79,7 @@ class StoreWriter:
             ids = np.arange(self.molecules, self.molecules + count)
         split = np.broadcast_to(split, (count,)) if np.ndim(split) == 0 else np.asarray(split)
         if split.min() < 0 or split.max() >= len(SPLITS):
-            raise ValueError(
-                f"split must be 0 (train), 1 (valid) or 2 (test), got {split.min()} to {split.max()}."
-            )
+            raise ValueError(f"split must be 0 (train), 1 (valid) or 2 (test), got {split.min()} to {split.max()}.")
         per_molecule = {"ids": np.asarray(ids), "split": split} | {k: np.asarray(v) for k, v in extra.items()}
         self._check_columns(per_molecule, count)
         offsets = self.atoms + np.cumsum(sizes, dtype=np.int64)
@@ -93,9 +89,7 @@ class StoreWriter:
         self._write("numbers", numbers, "|u1")
         self._write("offsets", offsets, "<i8")
         for name, values in per_molecule.items():
-            self._write(
-                name, values, {"ids": "<i8", "split": "|u1"}.get(name, values.dtype.newbyteorder("<"))
-            )
+            self._write(name, values, {"ids": "<i8", "split": "|u1"}.get(name, values.dtype.newbyteorder("<")))
         self._seen[np.unique(numbers)] = True
         self.molecules += count
         self.atoms += len(numbers)
@@ -103,9 +97,7 @@ class StoreWriter:
     def finish(self) -> Store:
         """Completes the store under its name and opens it. Raises FileExistsError if the name got taken."""
         if not self.molecules:
-            raise ValueError(
-                f"no molecule was appended to the store {self.path}; a store holds at least one."
-            )
+            raise ValueError(f"no molecule was appended to the store {self.path}; a store holds at least one.")
         for array in self._arrays.values():
             array.file.close()
         entries = {name: array.entry() for name, array in self._arrays.items()}
@@ -199,9 +191,7 @@ class StoreWriter:
 class _Array:
     """One array file while it grows, hashed on the way."""
 
-    def __init__(
-        self, path: Path, dtype: np.dtype, tail: tuple[int, ...], encoding: str = columns.RAW
-    ) -> None:
+    def __init__(self, path: Path, dtype: np.dtype, tail: tuple[int, ...], encoding: str = columns.RAW) -> None:
         self.file: BinaryIO = path.open("wb")
         self.dtype, self.tail, self.encoding = dtype, tail, encoding
         self.hash, self.count = hashlib.sha256(), 0

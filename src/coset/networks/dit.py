@@ -92,7 +92,7 @@ class Transformer(nn.Module):
             for block in self.blocks:
                 tokens = block(tokens, time, keys)
             shift, scale = self.final(time).chunk(2, -1)
-        return _modulate(tokens.float(), shift.float(), scale.float()).to(mask.dtype)
+        return _modulate(*(part.to(mask.dtype) for part in (tokens, shift, scale)))
 
 
 class DiT(Network):

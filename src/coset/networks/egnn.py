@@ -31,7 +31,7 @@ class CoordinateLayer(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor, edges: Tensor, pairs: Float[Tensor, "b n n 1"]) -> Float[Tensor, "b n 3"]:
         phi = self.last(F.silu(self.second(F.silu(self.first(h, edges)))))
-        weight = torch.tanh(phi.float()).to(x.dtype) * self.reach * pairs
+        weight = torch.tanh(phi.to(x.dtype)) * self.reach * pairs
         difference = x[:, :, None] - x[:, None]
         distance = (difference.square().sum(-1, keepdim=True) + 1e-8).sqrt()
         return x + (difference * (weight / (distance + 1))).sum(2)

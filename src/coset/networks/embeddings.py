@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,14 +20,15 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         half = frequencies // 2
         rates = torch.exp(-math.log(max_period) * torch.arange(half) / half)
+        self.rates: Tensor
         self.register_buffer("rates", rates, persistent=False)
-        self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
-        for layer in (self.mlp[0], self.mlp[2]):
+        self.wide, self.narrow = nn.Linear(frequencies, width), nn.Linear(width, width)
+        for layer in (self.wide, self.narrow):
             nn.init.normal_(layer.weight, std=0.02)
 
     def forward(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b w"]:
         angles = t.to(self.rates.dtype)[:, None] * self.rates
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+        return self.narrow(F.silu(self.wide(torch.cat([angles.cos(), angles.sin()], -1))))
 
 
 class DistanceKernels(nn.Module):

@@ -19,7 +19,8 @@ class FromNoise(Denoiser):
 
     def __init__(self, network: Network, schedule: Schedule) -> None:
         super().__init__()
-        alpha, _ = schedule(torch.ones(1, dtype=torch.float64))
+        # The CPU by name: networks are counted under a meta default device, on which numbers have no value.
+        alpha, _ = schedule(torch.ones(1, dtype=torch.float64, device="cpu"))
         if alpha.item() < 1e-4:
             raise ValueError(
                 f"FromNoise needs a schedule with alpha(1) >= 1e-4; got {alpha.item():.1e}. "

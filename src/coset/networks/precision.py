@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def set_trunk_precision(module: nn.Module, precision: str) -> None:
-    """"bf16" runs the trunks of all networks inside `module` under bf16 autocast, "fp32" as they are.
+    """ "bf16" runs the trunks of all networks inside `module` under bf16 autocast, "fp32" as they are.
 
     A bf16 coordinate of 2-4 Angstrom is off by up to 0.008 Angstrom, so only a trunk's inside is ever cast.
     """

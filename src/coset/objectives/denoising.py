@@ -13,7 +13,7 @@ from coset.cloud import Cloud, squared_norm
 from coset.gaussian import standard_normal
 from coset.interfaces import Denoiser, Draw, Process, Schedule, Target
 from coset.noise import Noise
-from coset.scales import Centred, Subspace
+from coset.scales import CENTRED, Subspace
 
 Weight = Callable[[Float[Tensor, "b"]], Float[Tensor, "b"]]
 Times = Callable[[Noise], Float[Tensor, "b"]]
@@ -21,7 +21,7 @@ Times = Callable[[Noise], Float[Tensor, "b"]]
 
 @dataclass(frozen=True)
 class NoiseWeight:
-    """alpha^2 / sigma^2: turns the error of x0 into the error of eps, EDM's "l2" loss (Hoogeboom et al. 2022, eq. 16)."""
+    """alpha^2 / sigma^2: makes the error of x0 that of eps, EDM's "l2" loss (Hoogeboom et al. 2022, eq. 16)."""
 
     schedule: Schedule
 
@@ -64,7 +64,7 @@ class Denoising:
     weight: Weight
     target: Target
     times: Times = PowerTimes()
-    subspace: Subspace = Centred()
+    subspace: Subspace = CENTRED
     padded: bool = False
 
     def __call__(self, process: Process, denoiser: Denoiser, x0: Cloud, noise: Noise) -> Float[Tensor, "b"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from coset.cloud import Cloud
 from coset.gaussian import Gaussian
 from coset.interfaces import Process, Schedule
-from coset.scales import Centred, Subspace
+from coset.scales import CENTRED, Subspace
 
 
 class Affine(Process):
@@ -24,7 +26,7 @@ class Affine(Process):
         super().__init__()
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie in [0, 1] (0 deterministic, 1 ancestral); got {eta}")
-        self.schedule, self.eta, self.subspace = schedule, eta, subspace or Centred()
+        self.schedule, self.eta, self.subspace = schedule, eta, subspace or CENTRED
 
     def with_eta(self, eta: float) -> Affine:
         """The same process with another reverse chain."""
@@ -47,11 +49,14 @@ class Affine(Process):
         weight = alpha_s - keep * alpha_t
         dtype = z.x.dtype
         mean = z.scale(keep.to(dtype)) + x0.scale(weight.to(dtype))
+        # The chain divides by alpha, and so would make rounding of the mean position grow.
+        mean = replace(mean, x=self.subspace.project(mean.x, mean.mask))
         return Gaussian.isotropic(mean, std.to(dtype), self.subspace)
 
     def velocity(self, z: Cloud, t: Float[Tensor, "b"], x0: Cloud) -> Cloud:
         t = t.double()
-        (alpha, sigma), (d_alpha, d_sigma) = torch.func.jvp(self.schedule.__call__, (t,), (torch.ones_like(t),))
+        levels, slopes = torch.func.jvp(self.schedule.__call__, (t,), (torch.ones_like(t),))[:2]
+        (alpha, sigma), (d_alpha, d_sigma) = levels, slopes
         ratio = d_sigma / sigma  # dz/dt = alpha' x0 + sigma' eps with eps = (z - alpha x0) / sigma
         dtype = z.x.dtype
         return z.scale(ratio.to(dtype)) + x0.scale((d_alpha - ratio * alpha).to(dtype))

@@ -21,7 +21,7 @@ def polynomial_process() -> Affine:
 
 def qm9_features(process: Affine, types: int) -> Features:
     """Positions in Angstrom, one-hot / 4, nuclear charge / 10."""
-    alpha, sigma = process.schedule(torch.zeros(1, dtype=torch.float64))
+    alpha, sigma = process.schedule(torch.zeros(1, dtype=torch.float64, device="cpu"))
     return Features(types, std=float(sigma / alpha))
 
 

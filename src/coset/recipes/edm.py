@@ -1,4 +1,4 @@
-"""EDM and its plain relatives (Hoogeboom et al. 2022): equivariant network, plain network, plain network + rotations."""
+"""EDM and its plain relatives (Hoogeboom et al. 2022): equivariant network, plain network, the latter rotated."""
 
 from __future__ import annotations
 

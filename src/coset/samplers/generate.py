@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,15 +44,22 @@ class Sampling:
 class Generator:
     """Draws molecules number 0, 1, 2, ... of a seed; molecule i is the same whatever else is drawn with it.
 
-    `redrawn` counts molecules that came out non-finite and were drawn again from another seed.
+    `redrawn` counts molecules that came out non-finite and were drawn again from another seed. progress: told, after
+    every network call, how many molecules' worth of work it did.
     """
 
     def __init__(
-        self, diffusion: Diffusion, vocabulary: Vocabulary, sizes: SizeDistribution, features: int, sampling: Sampling
+        self,
+        diffusion: Diffusion,
+        vocabulary: Vocabulary,
+        sizes: SizeDistribution,
+        features: int,
+        sampling: Sampling,
+        progress: Callable[[float], None] = lambda molecules: None,
     ) -> None:
         self.diffusion = diffusion if sampling.eta == 1 else diffusion.with_eta(sampling.eta)
         self.vocabulary, self.sizes, self.features, self.sampling = vocabulary, sizes, features, sampling
-        self.redrawn = 0
+        self.redrawn, self._progress = 0, progress
         self._times = uniform_grid(sampling.steps)
         self._device = next(diffusion.parameters()).device
 
@@ -96,7 +103,10 @@ class Generator:
         """Which of the batch came out finite, and those as molecules."""
         like = empty_cloud(self._sizes(seed, batch).to(self._device), self.features)
         noise = self._noise(seed, batch, attempt).fork(1)
-        cloud = sample(self.diffusion, like, noise, self._times, self.sampling.final_noise)
+        share = len(batch) / len(self._times)
+        cloud = sample(
+            self.diffusion, like, noise, self._times, self.sampling.final_noise, lambda: self._progress(share)
+        )
         finite = cloud.x.isfinite().all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
         kept = Cloud(cloud.x[finite], cloud.h[finite], cloud.mask[finite])
         finite = finite.cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -30,7 +31,12 @@ def empty_cloud(sizes: Int[Tensor, "b"], features: int, atoms: int | None = None
 
 @torch.no_grad()
 def sample(
-    diffusion: Diffusion, like: Cloud, noise: Noise, times: Float[Tensor, "k"], final_noise: bool = False
+    diffusion: Diffusion,
+    like: Cloud,
+    noise: Noise,
+    times: Float[Tensor, "k"],
+    final_noise: bool = False,
+    on_call: Callable[[], None] = lambda: None,
 ) -> Cloud:
     """Clean clouds in natural units, in the shape and with the condition of `like`.
 
@@ -43,8 +49,10 @@ def sample(
     for step, (t, s) in enumerate(pairwise(levels), start=1):
         draw = noise.at(step)
         estimate = denoiser(z, t, draw.fork(1))
-        # The condition stays; centring again keeps rounding from adding up over a thousand steps.
-        z = replace(process.reverse(z, t, s, estimate).sample(draw.fork(0)), condition=like.condition)
+        z = process.reverse(z, t, s, estimate).sample(draw.fork(0))
+        z = replace(z, condition=like.condition)
+        on_call()
     last = noise.at(len(times))
     output = diffusion.codec.output(z, denoiser(z, levels[-1], last.fork(1)))
+    on_call()
     return output.sample(last.fork(0)) if final_noise else output.mode()

@@ -28,7 +28,9 @@ class SizeDistribution:
         sizes = torch.tensor(sorted(self.counts), device=noise.seeds.device)
         weights = torch.tensor([self.counts[int(n)] for n in sizes], dtype=torch.float64, device=sizes.device)
         edges = weights.cumsum(0) / weights.sum()
-        return sizes[torch.searchsorted(edges, noise.uniform(dtype=torch.float64), right=True).clamp(max=len(sizes) - 1)]
+        return sizes[
+            torch.searchsorted(edges, noise.uniform(dtype=torch.float64), right=True).clamp(max=len(sizes) - 1)
+        ]
 
     def log_prob(self, sizes: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
         """log p(N) in nats; minus infinity for sizes never seen."""

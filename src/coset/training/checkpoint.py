@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from coset.files import atomic_write
+
 STATE = "coset"  # the one key of the file's own JSON header
 
 
@@ -52,8 +54,6 @@ def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON, indented, written beside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    """JSON, indented; whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(value, indent=1) + "\n")

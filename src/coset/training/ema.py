@@ -20,7 +20,7 @@ class EMA:
     def update(self, step: int) -> None:
         for decay, average in self.averages.items():
             rate = 1 - min(decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(average, [p.detach() for p in self.parameters], rate)
+            torch._foreach_lerp_(average, [p.detach() for p in self.parameters], rate)  # pyright: ignore
 
     @contextmanager
     def applied(self, decay: float) -> Iterator[None]:

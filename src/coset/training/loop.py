@@ -89,7 +89,15 @@ def train(run: Run, state: State) -> None:
             counters.step, counters.epoch, counters.batch = counters.step + 1, epoch, batch + 1
             counters.molecules += len(rows)
             if counters.step % 50 == 0:
-                run.log({"kind": "train", "loss": loss.item(), "norm": norm, "progress": progress, **vars(counters)})
+                run.log(
+                    {
+                        "kind": "train",
+                        "loss": loss.item(),
+                        "norm": norm,
+                        "progress": progress,
+                        **vars(counters),
+                    }
+                )
             if counters.molecules // s.validate_every > (counters.molecules - len(rows)) // s.validate_every:
                 run.log({"kind": "valid", **validation(state), **vars(counters)})
                 clock = time.monotonic()  # validation is not training time

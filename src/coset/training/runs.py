@@ -12,9 +12,11 @@ import torch
 
 import coset
 from coset.data.catalog import open_dataset
+from coset.model import Model
 from coset.molecule import Vocabulary
 from coset.recipes.registry import build, find_recipe
 from coset.recipes.settings import Training
+from coset.samplers.sizes import SizeDistribution
 from coset.training.checkpoint import write_json
 from coset.training.loop import Log, Run, train
 from coset.training.state import State
@@ -50,9 +52,6 @@ def run_recipe(run: Run, folder: Path, resume: bool) -> State:
 
 def export(run: Run, state: State, path: Path, name: str, extra: dict[str, Any] | None = None) -> None:
     """The model with the average of lowest validation loss, in fp16, and its card."""
-    from coset.model import Model
-    from coset.samplers.sizes import SizeDistribution
-
     last = run.log.last["valid"]  # type: ignore[attr-defined]
     card = make_card(run, state, name) | {"validation": {k: v for k, v in last.items() if k in _VALIDATION}}
     with state.ema.applied(last["ema"]):

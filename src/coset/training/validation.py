@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from coset.data.batches import Batches
+from coset.metrics.evaluate import evaluate
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
 from coset.training.state import State
@@ -52,8 +53,6 @@ class Validation:
             molecules = [m for _, m in generator.draw(s.seed, torch.arange(s.sample_molecules))]
         except FloatingPointError:
             return {"atom_stable": 0.0, "molecule_stable": 0.0, "valid": 0.0}
-        from coset.metrics.evaluate import evaluate
-
         counts = evaluate(molecules, reference=None).counts
         return {
             "atom_stable": counts["stable_atoms"] / counts["atoms"],

@@ -1,0 +1,80 @@
+"""coset sample: molecules from a trained model into a file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from coset.cli.display import console, progress_bar
+from coset.cli.options import resolve_device
+
+SUFFIXES = (".sdf", ".sdf.gz", ".xyz", ".smi")
+
+
+Flag = Annotated[str | None, typer.Option(help="stable, valid, connected, or several: draw until n pass.")]
+Bonds = Annotated[Literal["distance", "rdkit"], typer.Option(help="EDM's distance rule, or RDKit's perception.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Output: .sdf, .sdf.gz, .xyz or .smi.")]
+Atoms = Annotated[int | None, typer.Option(help="Size of every molecule; drawn from the data's sizes without.")]
+
+
+def sample(
+    n: Annotated[int, typer.Option("-n", help="Number of molecules.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same molecules.")] = 0,
+    out: Out = Path("molecules.sdf"),
+    model: Annotated[str, typer.Option(help="A packaged model's name, or a path.")] = "qm9",
+    steps: Annotated[int, typer.Option(help="Steps from noise to data; more is better and slower.")] = 100,
+    eta: Annotated[float, typer.Option(help="1 ancestral sampling, 0 deterministic (DDIM).")] = 1.0,
+    atoms: Atoms = None,
+    keep: Flag = None,
+    bonds: Bonds = "distance",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Draw molecules and write them with bonds, seed, model and quality flags."""
+    check_output(out)
+    from coset.metrics.flags import flag, passes
+    from coset.model import load
+
+    trained = load(model, resolve_device(device))
+    wanted = tuple(keep.split(",")) if keep else ()
+    started = time.monotonic()
+    with progress_bar(f"sampling with {model}", n) as update:
+        drawn = trained.draw(
+            n,
+            seed,
+            steps=steps,
+            eta=eta,
+            atoms=atoms,
+            keep=passes(wanted) if wanted else None,
+            progress=lambda done, total: update(done, f"{total} drawn" if wanted else ""),
+        )
+    seconds = time.monotonic() - started
+    write(out, flag(drawn.molecules), bonds)
+    console.print(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
+    if drawn.redrawn:
+        console.print(f"{drawn.redrawn} came out non-finite and were drawn again")
+    if wanted:
+        rate = 100 * drawn.passed / drawn.drawn
+        console.print(f"acceptance ({keep}): {drawn.passed} of {drawn.drawn} drawn, {rate:.1f} %")
+
+
+def check_output(out: Path) -> None:
+    """Refuses what could not be written in the end, before the work is done."""
+    if not out.name.endswith(SUFFIXES):
+        raise ValueError(f"cannot write {out}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {out}: the folder {out.parent} does not exist")
+
+
+def write(out: Path, molecules, bonds: Literal["distance", "rdkit"]) -> None:
+    """Writes by the suffix of the name."""
+    from coset.files import write_sdf, write_smiles, write_xyz
+
+    if out.suffix == ".xyz":
+        write_xyz(out, molecules)
+    elif out.suffix == ".smi":
+        write_smiles(out, molecules, bonds)
+    else:
+        write_sdf(out, molecules, bonds)

@@ -1,0 +1,184 @@
+"""Legs: a long training in pieces, each from the last one's weights, on whatever machine there is.
+
+The queue is a Markdown file; each `## NAME` is a run, the top one is trained. Lines `- key: value` under it hold the
+recipe, its settings, the paths of the weights and what they have reached:
+
+    ## qm9
+    - recipe: edm
+    - settings: size=small width=96
+    - weights: src/coset/weights/qm9.safetensors
+    - raw: training/qm9.raw.safetensors
+    - molecules seen: 0
+    - metrics: none yet
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coset.cli.options import parse_settings
+from coset.files import atomic_write
+from coset.metrics.evaluate import evaluate
+from coset.model import Model, load
+from coset.recipes.registry import build, find_recipe
+from coset.recipes.settings import Training
+from coset.training.checkpoint import load_tensors, save_tensors
+from coset.training.loop import Log, Run, train
+from coset.training.runs import MODEL, export, prepare
+from coset.training.state import Counters, State, load_parameters
+
+RAW = "raw.safetensors"
+WARMUP = 500  # the optimiser starts afresh in every leg
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The top of the queue. weights: EMA, fp16, beside it the card; raw: bf16. Paths start at the queue's project."""
+
+    name: str
+    recipe: str
+    settings: dict[str, Any]
+    weights: Path
+    raw: Path
+
+    @property
+    def card(self) -> dict[str, Any] | None:
+        """The card of the last leg; None before the first."""
+        path = self.weights.with_suffix(".json")
+        return json.loads(path.read_text()) if path.is_file() else None
+
+
+def read_entry(queue: Path) -> Entry:
+    """The top entry. Raises ValueError naming what it lacks."""
+    if not queue.is_file():
+        raise FileNotFoundError(f"no training queue at {queue}; run from the project's folder or give --queue")
+    heading = re.search(r"^## (\S+)\n(.*?)(?=^## |\Z)", queue.read_text(), re.MULTILINE | re.DOTALL)
+    if heading is None:
+        raise ValueError(f"{queue} holds no run; expected a heading `## NAME` with `- key: value` lines under it")
+    values = dict(re.findall(r"^- ([a-z ]+): (.*)$", heading[2], re.MULTILINE))
+    missing = [key for key in ("recipe", "settings", "weights", "raw") if key not in values]
+    if missing:
+        raise ValueError(f"{queue}: the run {heading[1]} lacks {', '.join(missing)}; write `- {missing[0]}: ...`")
+    root = queue.resolve().parent.parent
+    settings = parse_settings(values["settings"].split())
+    return Entry(heading[1], values["recipe"], settings, root / values["weights"], root / values["raw"])
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One leg of an entry, with its resolved settings."""
+
+    queue: Path
+    entry: Entry
+    settings: Training
+
+    @classmethod
+    def plan(cls, queue: Path, minutes: float, overrides: dict[str, Any]) -> Leg:
+        """Settings of the entry with this leg's minutes, a warm-up, and a seed of its own (other noise and order)."""
+        entry = read_entry(queue)
+        seed = len((entry.card or {}).get("legs", []))
+        own = {"minutes": minutes, "molecules": None, "warmup": WARMUP, "seed": seed}
+        settings = find_recipe(entry.recipe).resolve({**entry.settings, **own, **overrides})
+        return cls(queue, entry, settings)
+
+    def train(self, folder: Path, device: str, listener: Log | None, molecules: int) -> dict[str, Any]:
+        """Trains, exports both kinds of weights into the folder, measures the model; returns its card."""
+        run = prepare(self.entry.recipe, self.settings, folder, device, listener)
+        diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(device)
+        state = State.start(diffusion, self.settings)
+        self._start(state)
+        if run.checkpoint.exists():
+            state.load(run.checkpoint)
+        train(run, state)
+        raw = {name: p.detach().to(torch.bfloat16).cpu() for name, p in diffusion.named_parameters()}
+        save_tensors(folder / RAW, raw, {"name": self.entry.name})
+        return finish(run, state, self.entry, folder, molecules)
+
+    def install(self, folder: Path) -> None:
+        """Copies weights and card to where the queue says, and writes what they reached into the queue."""
+        for source, target in (
+            (folder / MODEL, self.entry.weights),
+            ((folder / MODEL).with_suffix(".json"), self.entry.weights.with_suffix(".json")),
+            (folder / RAW, self.entry.raw),
+        ):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(target, "wb") as file, source.open("rb") as data:
+                shutil.copyfileobj(data, file)
+        card = self.entry.card
+        assert card is not None
+        write_progress(self.queue, card)
+
+    def _start(self, state: State) -> None:
+        """Raw weights from the last leg, and its average as the start of every average."""
+        if not self.entry.raw.is_file():
+            return
+        if self.entry.weights.is_file():
+            averaged, _ = load_tensors(self.entry.weights)
+            load_parameters(state.diffusion, averaged, self.entry.weights)
+            state.ema = replace_averages(state, self.settings)
+        raw, _ = load_tensors(self.entry.raw)
+        load_parameters(state.diffusion, raw, self.entry.raw)
+
+
+def replace_averages(state: State, settings: Training):
+    """Averages that begin at the model's present weights."""
+    return State.start(state.diffusion, settings).ema
+
+
+def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:
+    """Exports the model with a card that adds this leg to the earlier ones, and measures it."""
+    before = entry.card or {"molecules_seen": 0, "minutes": 0.0, "legs": []}
+    this = Counters(**vars(state.counters))
+    last = run.log.last["valid"]
+    done = {
+        "molecules": this.molecules,
+        "minutes": round(this.seconds / 60, 1),
+        "valid_loss": last["valid_loss"],
+    }
+    extra: dict[str, Any] = {
+        "molecules_seen": before["molecules_seen"] + this.molecules,
+        "minutes": round(before["minutes"] + this.seconds / 60, 1),
+        "legs": [*before["legs"], done],
+    }
+    export(run, state, folder / MODEL, entry.name, extra)
+    model = load(folder, run.device)
+    card = {**model.card, "metrics": measure_model(model, molecules)}
+    replace(model, card=card).save(folder / MODEL)
+    return card
+
+
+def measure_model(model: Model, molecules: int, steps: int = 100, seed: int = 0) -> dict[str, Any]:
+    """Rates of freshly drawn molecules beside the data's own, for a model's card."""
+    drawn = model.draw(molecules, seed, steps=steps)
+    report = evaluate(drawn.molecules)
+    return {
+        "molecules": molecules,
+        "steps": steps,
+        "seed": seed,
+        "redrawn": drawn.redrawn,
+        "counts": dict(report.counts),
+        "rates": {name: round(rate.value, 4) for name, rate in report.rates.items()},
+        "intervals": {name: [round(rate.low, 4), round(rate.high, 4)] for name, rate in report.rates.items()},
+        "data": {name: round(value, 4) for name, value in (report.data or {}).items()},
+    }
+
+
+def write_progress(queue: Path, card: dict[str, Any]) -> None:
+    """Updates `molecules seen` and `metrics` of the top entry."""
+    metrics = card["metrics"]
+    rates = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}" for name, value in metrics["rates"].items())
+    text = queue.read_text()
+    text = re.sub(
+        r"^- molecules seen: .*$", f"- molecules seen: {card['molecules_seen']:,}", text, count=1, flags=re.MULTILINE
+    )
+    line = f"- metrics: {rates} (%, {metrics['molecules']} molecules, {metrics['steps']} steps)"
+    text = re.sub(r"^- metrics: .*$", line, text, count=1, flags=re.MULTILINE)
+    with atomic_write(queue) as file:
+        file.write(text)
