@@ -16,6 +16,7 @@ from coset.molecule import Vocabulary
 from coset.networks.precision import set_trunk_precision
 from coset.noise import Noise
 from coset.recipes.settings import Training
+from coset.training.interrupt import interruptible
 from coset.training.optimisation import rate_factor
 from coset.training.state import State
 from coset.training.validation import Validation
@@ -63,14 +64,14 @@ class Run:
 def train(run: Run, state: State) -> None:
     """Trains until the run's molecules or minutes are spent; saves, validates and logs on the way.
 
-    Ctrl-C saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises FloatingPointError and
-    leaves the last checkpoint as it was.
+    Ctrl-C ends the step, saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises
+    FloatingPointError and leaves the last checkpoint as it was.
     """
     s, counters, validation = run.settings, state.counters, Validation(run)
     set_trunk_precision(state.diffusion, s.precision)
     model = torch.compile(state.diffusion, dynamic=True) if s.compile else state.diffusion
     parameters, clock, saved = list(state.diffusion.parameters()), time.monotonic(), time.monotonic()
-    try:
+    with interruptible() as stop:
         for epoch, batch, rows in run.batches().stream(counters.epoch, counters.batch):
             if (progress := run.progress(state)) >= 1:
                 break
@@ -81,7 +82,7 @@ def train(run: Run, state: State) -> None:
             loss.backward()
             norm = state.clipper(parameters)
             if not norm < float("inf"):
-                raise FloatingPointError(_not_finite(run, state, rows, float(loss), norm))
+                raise FloatingPointError(_not_finite(run, state, rows, loss.item(), norm))
             state.optimiser.step()
             state.ema.update(counters.step)
             now = time.monotonic()
@@ -89,24 +90,15 @@ def train(run: Run, state: State) -> None:
             counters.step, counters.epoch, counters.batch = counters.step + 1, epoch, batch + 1
             counters.molecules += len(rows)
             if counters.step % 50 == 0:
-                run.log(
-                    {
-                        "kind": "train",
-                        "loss": loss.item(),
-                        "norm": norm,
-                        "progress": progress,
-                        **vars(counters),
-                    }
-                )
+                run.log({"kind": "train", "loss": loss.item(), "norm": norm, "progress": progress, **vars(counters)})
             if counters.molecules // s.validate_every > (counters.molecules - len(rows)) // s.validate_every:
                 run.log({"kind": "valid", **validation(state), **vars(counters)})
                 clock = time.monotonic()  # validation is not training time
-            if now - saved > 60 * s.checkpoint_minutes:
+            if stop.requested or now - saved > 60 * s.checkpoint_minutes:
                 state.save(run.checkpoint, run.about)
                 saved = now
-    except KeyboardInterrupt:
-        state.save(run.checkpoint, run.about)
-        raise
+            if stop.requested:
+                raise KeyboardInterrupt
     run.log({"kind": "valid", **validation(state), **vars(counters)})
     state.save(run.checkpoint, run.about)
 

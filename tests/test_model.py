@@ -1,0 +1,76 @@
+"""The packaged model and the Python API."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import coset
+from coset.model import WEIGHTS, load
+
+
+def test_packaged_models_are_small_and_say_what_they_are():
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("qm9*")) < 9_000_000
+    card = coset.load("qm9").card
+    assert card["parameters"] == coset.load("qm9").parameters
+    assert card["data"] == {"name": "qm9", "train_molecules": 98_600}
+    assert card["molecules_seen"] > 0 and card["metrics"]["rates"]["atom_stability"] > 0.5
+
+
+def test_a_seed_repeats_and_another_does_not():
+    model = coset.load("qm9")
+    first, again, other = model.sample(3, seed=1, steps=5), model.sample(3, seed=1, steps=5), model.sample(3, 2, steps=5)
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a.numbers, b.numbers) and np.array_equal(a.positions, b.positions)
+    assert any(len(a) != len(b) or not np.allclose(a.positions, b.positions) for a, b in zip(first, other, strict=True))
+
+
+def test_a_molecule_does_not_depend_on_how_many_are_drawn():
+    model = coset.load("qm9")
+    few, many = model.sample(2, seed=4, steps=8), model.sample(9, seed=4, steps=8, tokens=64)
+    for a, b in zip(few, many, strict=False):
+        assert np.array_equal(a.numbers, b.numbers)
+        assert np.allclose(a.positions, b.positions, atol=1e-3)  # float32; kernels differ with shape
+
+
+def test_sizes_given_by_hand_and_by_the_data():
+    model = coset.load("qm9")
+    assert {len(m) for m in model.sample(3, atoms=9, steps=2)} == {9}
+    drawn = [len(m) for m in model.sample(200, steps=1)]
+    assert set(drawn) <= set(model.sizes.counts) and np.mean(drawn) == pytest.approx(18.03, abs=0.8)
+
+
+def test_deterministic_sampling_is_a_setting():
+    model = coset.load("qm9")
+    a, b = model.sample(2, eta=0.0, steps=4), model.sample(2, eta=1.0, steps=4)
+    assert not np.allclose(a[0].positions, b[0].positions)
+
+
+def test_save_and_load_are_inverse(tmp_path):
+    model = load("qm9")
+    model.save(tmp_path / "copy")
+    again = load(tmp_path / "copy.safetensors")
+    assert again.card == model.card
+    for a, b in zip(model.diffusion.parameters(), again.diffusion.parameters(), strict=True):
+        assert torch.equal(a, b)  # fp16 holds what came from fp16
+
+
+def test_bad_calls_are_one_sentence(tmp_path):
+    model = load("qm9")
+    with pytest.raises(ValueError, match="unknown option stps; valid ones are steps"):
+        model.sample(1, stps=3)
+    with pytest.raises(ValueError, match="only 0 of"):
+        model.sample(1, steps=1, keep=lambda molecule: False)
+    with pytest.raises(FileNotFoundError, match="not packaged"):
+        load(tmp_path / "none")
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        coset.lod  # noqa: B018
+
+
+def test_weights_of_other_settings_are_refused(tmp_path):
+    model = load("qm9")
+    model.card["settings"]["width"] = 32
+    model.save(tmp_path / "odd")
+    with pytest.raises(ValueError, match="belong to other settings"):
+        load(tmp_path / "odd.safetensors")

@@ -1,0 +1,90 @@
+"""Legs: from the queue's top entry, each from the last one's weights, adding to one card."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from coset.model import load
+from coset.training.leg import Leg, read_entry
+
+QUEUE = """# Training queue
+
+## tiny
+- recipe: edm
+- settings: size=small width=16 depth=1 batch=16 ema=[0.9] validate_molecules=16 sample_molecules=0
+- weights: weights/tiny.safetensors
+- raw: training/tiny.raw.safetensors
+- molecules seen: 0
+- metrics: none yet
+
+## later
+- recipe: dit
+- settings: size=small
+- weights: weights/later.safetensors
+- raw: training/later.raw.safetensors
+- molecules seen: 0
+- metrics: none yet
+"""
+SOME = {"data": "qm9-sample", "minutes": None, "molecules": 160}
+
+
+@pytest.fixture
+def queue(tmp_path):
+    path = tmp_path / "training" / "QUEUE.md"
+    path.parent.mkdir()
+    path.write_text(QUEUE)
+    return path
+
+
+def run_leg(queue, folder):
+    leg = Leg.plan(queue, 1.0, SOME)
+    card = leg.train(folder, "cpu", None, molecules=3)
+    leg.install(folder)
+    return leg, card
+
+
+def test_two_legs_go_on_from_one_another(queue, tmp_path):
+    _, first = run_leg(queue, tmp_path / "leg1")
+    assert first["molecules_seen"] == 160 and first["metrics"]["counts"]["molecules"] == 3
+    leg, second = run_leg(queue, tmp_path / "leg2")
+    assert leg.settings.seed == 1
+    assert second["molecules_seen"] == 320 and [part["molecules"] for part in second["legs"]] == [160, 160]
+    text = queue.read_text()
+    assert "- molecules seen: 320\n" in text and text.count("- metrics: none yet") == 1
+    assert "atom stability" in text.split("## later")[0]
+    model = load(tmp_path / "weights" / "tiny.safetensors")
+    assert model.card["molecules_seen"] == 320
+    assert json.loads((tmp_path / "weights" / "tiny.json").read_text()) == model.card
+
+
+def test_a_leg_starts_at_the_last_weights(queue, tmp_path):
+    run_leg(queue, tmp_path / "leg1")
+    leg = Leg.plan(queue, 1.0, SOME | {"lr": 1e-12})  # stands still, so that the start shows
+    leg.train(tmp_path / "leg2", "cpu", None, molecules=2)
+    before, after = load(tmp_path / "leg1"), load(tmp_path / "leg2")
+    fresh = Leg.plan(queue, 1.0, SOME)
+    assert fresh.entry.raw.is_file()
+    for a, b in zip(before.diffusion.parameters(), after.diffusion.parameters(), strict=True):
+        # The average starts at the raw weights' average and leans to the raw ones: near both, far from a fresh start.
+        assert torch.allclose(a, b, atol=0.05)
+
+
+def test_the_top_entry_is_read(queue):
+    entry = read_entry(queue)
+    assert (entry.name, entry.recipe) == ("tiny", "edm") and entry.settings["width"] == 16
+    assert entry.weights == queue.parent.parent / "weights/tiny.safetensors" and entry.card is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("# nothing\n", "holds no run"), ("## a\n- recipe: edm\n", "lacks settings, weights, raw")],
+)
+def test_a_broken_queue_is_one_sentence(tmp_path, text, message):
+    (tmp_path / "Q.md").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_entry(tmp_path / "Q.md")
+    with pytest.raises(FileNotFoundError, match="no training queue"):
+        read_entry(tmp_path / "none.md")
