@@ -28,10 +28,10 @@ def test_a_seed_repeats_and_another_does_not():
 
 def test_a_molecule_does_not_depend_on_how_many_are_drawn():
     model = coset.load("qm9")
-    few, many = model.sample(2, seed=4, steps=8), model.sample(9, seed=4, steps=8, tokens=64)
+    few, many = model.sample(2, seed=4, steps=60), model.sample(7, seed=4, steps=60, tokens=64)
     for a, b in zip(few, many, strict=False):
         assert np.array_equal(a.numbers, b.numbers)
-        assert np.allclose(a.positions, b.positions, atol=1e-3)  # float32; kernels differ with shape
+        assert np.allclose(a.positions, b.positions, atol=1e-2)  # float32; kernels differ with shape
 
 
 def test_sizes_given_by_hand_and_by_the_data():

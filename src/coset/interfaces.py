@@ -96,6 +96,11 @@ class Output(ABC):
 class Codec(nn.Module, ABC):
     """Between clean data in natural units and what the diffusion sees."""
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Number of feature channels that the diffusion sees."""
+
     @abstractmethod
     def encode(self, clean: Cloud, noise: Noise | None = None) -> Cloud: ...
 

@@ -85,7 +85,7 @@ class Model:
             if progress:
                 progress(counts["work"] if keep is None else counts["passed"], counts["drawn"])
 
-        generator = Generator(self.diffusion, self.vocabulary, self.sizes, self._features, sampling, advance)
+        generator = Generator(self.diffusion, self.vocabulary, self.sizes, sampling, advance)
         kept: dict[int, Molecule] = {}
         for numbers in _portions(n, endless=keep is not None):
             for number, molecule in generator.draw(seed, numbers):
@@ -109,10 +109,6 @@ class Model:
         tensors = {name: p.detach().to(dtype).cpu() for name, p in self.diffusion.named_parameters()}
         save_tensors(path.with_suffix(".safetensors"), tensors, {"card": self.card})
         write_json(path.with_suffix(".json"), self.card)
-
-    @property
-    def _features(self) -> int:
-        return len(self.vocabulary) + 1
 
     def _check_size(self, atoms: int | None) -> None:
         if atoms is not None and atoms > self.sizes.largest:

@@ -47,7 +47,6 @@ class Features(Codec):
 
     @property
     def width(self) -> int:
-        """Number of feature channels."""
         return self.types + self.charge
 
     def encode(self, clean: Cloud, noise: Noise | None = None) -> Cloud:

@@ -48,7 +48,7 @@ class Validation:
         s, run = self.run.settings, self.run
         sizes = SizeDistribution(run.dataset.size_histogram())
         sampling = Sampling(steps=s.sample_steps)
-        generator = Generator(state.diffusion, run.vocabulary, sizes, len(run.vocabulary) + 1, sampling)
+        generator = Generator(state.diffusion, run.vocabulary, sizes, sampling)
         try:
             molecules = [m for _, m in generator.draw(s.seed, torch.arange(s.sample_molecules))]
         except FloatingPointError:
