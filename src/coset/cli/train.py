@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from coset.cli.display import console, progress_bar
-from coset.cli.options import parse_settings, resolve_device
+from coset.cli.options import resolve_device
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value; --dry-run shows all keys.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -26,6 +26,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train a recipe; leaves model.safetensors and its card in the folder."""
     from coset.recipes.registry import build, find_recipe
+    from coset.recipes.settings import parse_settings
     from coset.training.runs import CHECKPOINT, ELEMENTS, MODEL, prepare, read_settings, run_recipe
 
     if recipe is None and not resume:
@@ -63,6 +64,7 @@ def leg(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Train the queue's top run for some minutes from its last weights, and export it with a card."""
+    from coset.recipes.settings import parse_settings
     from coset.training.leg import Leg
 
     overrides = parse_settings(settings or ()) | ({"data": data} if data else {})

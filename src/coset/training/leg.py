@@ -23,14 +23,15 @@ from typing import Any
 
 import torch
 
-from coset.cli.options import parse_settings
 from coset.files import atomic_write
 from coset.metrics.evaluate import evaluate
 from coset.model import Model, load
 from coset.recipes.registry import build, find_recipe
-from coset.recipes.settings import Training
+from coset.recipes.settings import Training, parse_settings
 from coset.training.checkpoint import load_tensors, save_tensors
-from coset.training.loop import Log, Run, train
+from coset.training.ema import EMA
+from coset.training.log import Listener
+from coset.training.loop import Run, train
 from coset.training.runs import MODEL, export, prepare
 from coset.training.state import Counters, State, load_parameters
 
@@ -88,7 +89,7 @@ class Leg:
         settings = find_recipe(entry.recipe).resolve({**entry.settings, **own, **overrides})
         return cls(queue, entry, settings)
 
-    def train(self, folder: Path, device: str, listener: Log | None, molecules: int) -> dict[str, Any]:
+    def train(self, folder: Path, device: str, listener: Listener | None, molecules: int) -> dict[str, Any]:
         """Trains, exports both kinds of weights into the folder, measures the model; returns its card."""
         run = prepare(self.entry.recipe, self.settings, folder, device, listener)
         diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(device)
@@ -122,14 +123,9 @@ class Leg:
         if self.entry.weights.is_file():
             averaged, _ = load_tensors(self.entry.weights)
             load_parameters(state.diffusion, averaged, self.entry.weights)
-            state.ema = replace_averages(state, self.settings)
+            state.ema = EMA(state.diffusion, self.settings.ema)
         raw, _ = load_tensors(self.entry.raw)
         load_parameters(state.diffusion, raw, self.entry.raw)
-
-
-def replace_averages(state: State, settings: Training):
-    """Averages that begin at the model's present weights."""
-    return State.start(state.diffusion, settings).ema
 
 
 def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from coset.networks.precision import set_trunk_precision
 from coset.noise import Noise
 from coset.recipes.settings import Training
 from coset.training.interrupt import interruptible
+from coset.training.log import Log
 from coset.training.optimisation import rate_factor
 from coset.training.state import State
 from coset.training.validation import Validation
-
-Log = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,15 @@ from coset.recipes.registry import build, find_recipe
 from coset.recipes.settings import Training
 from coset.samplers.sizes import SizeDistribution
 from coset.training.checkpoint import write_json
-from coset.training.loop import Log, Run, train
+from coset.training.log import Listener, Log
+from coset.training.loop import Run, train
 from coset.training.state import State
 
 CHECKPOINT, SETTINGS, LOG, MODEL = "checkpoint.safetensors", "settings.json", "log.jsonl", "model.safetensors"
 ELEMENTS = (1, 6, 7, 8, 9)
 
 
-def prepare(recipe: str, settings: Training, folder: Path, device: str, listener: Log | None = None) -> Run:
+def prepare(recipe: str, settings: Training, folder: Path, device: str, listener: Listener | None = None) -> Run:
     """Opens the data and the folder of a run and writes its resolved settings there."""
     dataset = open_dataset(settings.data)
     vocabulary = Vocabulary(ELEMENTS)
@@ -35,7 +36,7 @@ def prepare(recipe: str, settings: Training, folder: Path, device: str, listener
     about = {"recipe": recipe, "settings": settings.model_dump(mode="json"), "version": coset.__version__}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / SETTINGS, about)
-    log = JsonLines(folder / LOG, listener)
+    log = Log(folder / LOG, listener)
     return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device)
 
 
@@ -52,7 +53,7 @@ def run_recipe(run: Run, folder: Path, resume: bool) -> State:
 
 def export(run: Run, state: State, path: Path, name: str, extra: dict[str, Any] | None = None) -> None:
     """The model with the average of lowest validation loss, in fp16, and its card."""
-    last = run.log.last["valid"]  # type: ignore[attr-defined]
+    last = run.log.last["valid"]
     card = make_card(run, state, name) | {"validation": {k: v for k, v in last.items() if k in _VALIDATION}}
     with state.ema.applied(last["ema"]):
         sizes = SizeDistribution(run.dataset.size_histogram())
@@ -85,21 +86,6 @@ def hardware(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} CPU thread(s), {platform.machine()}"
-
-
-class JsonLines:
-    """Appends records to a file, one JSON object a line, and hands them on. `last` keeps the last of each kind."""
-
-    def __init__(self, path: Path, listener: Log | None = None) -> None:
-        self.path, self.listener, self.last = path, listener, {}
-
-    def __call__(self, record: dict[str, Any]) -> None:
-        record = {"time": round(time.time(), 1), **record}
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        self.last[record["kind"]] = record
-        if self.listener:
-            self.listener(record)
 
 
 def read_settings(folder: Path) -> tuple[str, Training]:
