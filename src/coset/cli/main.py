@@ -45,7 +45,7 @@ def main() -> None:
         console.print(f"[red]error:[/red] {_escaped(error)}; nothing was half-written", soft_wrap=True)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            console.print("interrupted; what was finished is saved")
+            console.print("interrupted")
         raise
     sys.exit(USER_ERROR)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +51,8 @@ def train(
     with progress_bar(f"training {recipe}", 1.0) as update:
         run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
         console.print(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
-        run_recipe(run, folder, resume)
+        with told_how_to_go_on(f"coset train --resume -o {folder}"):
+            run_recipe(run, folder, resume)
     console.print(f"model -> {folder / MODEL}")
 
 
@@ -69,13 +72,23 @@ def leg(
 
     overrides = parse_settings(settings or ()) | ({"data": data} if data else {})
     planned = Leg.plan(queue, minutes, overrides)
-    with progress_bar(f"leg of {planned.entry.name}", 1.0) as update:
+    with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command"):
         card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate)
     console.print_json(json.dumps({key: card[key] for key in ("name", "molecules_seen", "minutes", "metrics")}))
     console.print(f"weights and card -> {out}")
     if install:
         planned.install(out)
         console.print(f"installed as {planned.entry.weights}; {queue} is up to date")
+
+
+@contextmanager
+def told_how_to_go_on(command: str) -> Iterator[None]:
+    """After Ctrl-C, says how to go on from the saved state."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"stopped and saved; go on with: {command}")
+        raise
 
 
 def show(record: dict[str, Any], update) -> None:
