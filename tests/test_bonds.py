@@ -59,9 +59,7 @@ def test_padding_and_order_of_atoms_change_nothing():
     wide = bond_orders(np.pad(numbers, ((0, 0), (0, 4))), np.pad(positions, ((0, 0), (0, 4), (0, 0))))
     assert (wide[:, :12, :12] == orders).all() and not wide[:, 12:].any() and not wide[:, :, 12:].any()
     shuffle = rng.permutation(12)
-    assert (
-        bond_orders(numbers[:, shuffle], positions[:, shuffle]) == orders[:, shuffle][:, :, shuffle]
-    ).all()
+    assert (bond_orders(numbers[:, shuffle], positions[:, shuffle]) == orders[:, shuffle][:, :, shuffle]).all()
     assert (orders == orders.transpose(0, 2, 1)).all() and orders.any()
 
 
@@ -83,9 +81,7 @@ def test_nothing_is_added_to_what_lacks_a_hydrogen():
 
 
 def test_an_impossible_valence_comes_unsanitised(capfd):
-    crowd = Molecule(
-        np.array([6, *[1] * 6]), np.concatenate([np.zeros((1, 3)), 1.1 * np.eye(3), -1.1 * np.eye(3)])
-    )
+    crowd = Molecule(np.array([6, *[1] * 6]), np.concatenate([np.zeros((1, 3)), 1.1 * np.eye(3), -1.1 * np.eye(3)]))
     graph = to_rdkit(crowd)
     assert graph.GetProp("sanitized") == "false"
     assert graph.GetNumBonds() == 6

@@ -20,7 +20,11 @@ def test_packaged_models_are_small_and_say_what_they_are():
 
 def test_a_seed_repeats_and_another_does_not():
     model = coset.load("qm9")
-    first, again, other = model.sample(3, seed=1, steps=5), model.sample(3, seed=1, steps=5), model.sample(3, 2, steps=5)
+    first, again, other = (
+        model.sample(3, seed=1, steps=5),
+        model.sample(3, seed=1, steps=5),
+        model.sample(3, 2, steps=5),
+    )
     for a, b in zip(first, again, strict=True):
         assert np.array_equal(a.numbers, b.numbers) and np.array_equal(a.positions, b.positions)
     assert any(len(a) != len(b) or not np.allclose(a.positions, b.positions) for a, b in zip(first, other, strict=True))

@@ -57,7 +57,7 @@ class Model:
     def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
         """n molecules; molecule i depends on the seed and i alone.
 
-        options: fields of `Sampling` (steps=100, eta=1.0, atoms, final_noise, tokens), and keep and progress of
+        options: fields of `Sampling` (steps=100, eta=1.0, grid_power=1.5, atoms, final_noise, tokens), and keep and progress of
         `draw`. Raises ValueError for n < 1, for sizes the model never saw and options that do not fit.
         """
         return self.draw(n, seed, **options).molecules
@@ -118,7 +118,7 @@ class Model:
             )
 
     def _named(self, molecule: Molecule, sampling: Sampling) -> Molecule:
-        about = {"model": self.name, "steps": sampling.steps, "eta": sampling.eta}
+        about = {"model": self.name, "steps": sampling.steps, "eta": sampling.eta, "grid_power": sampling.grid_power}
         return replace(molecule, properties={**molecule.properties, **about})
 
 

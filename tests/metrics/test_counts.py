@@ -42,8 +42,7 @@ def test_generated_molecules(generated: list[Molecule]):
     assert {name: report.counts[name] for name in total} == total
     assert report.by_size is not None
     own = {
-        str(size): {name: counts[name] for name in TABLES["by_size"]["7"]}
-        for size, counts in report.by_size.items()
+        str(size): {name: counts[name] for name in TABLES["by_size"]["7"]} for size, counts in report.by_size.items()
     }
     assert own == TABLES["by_size"]
 
@@ -72,14 +71,10 @@ def test_two_hundred_real_molecules():
 
 @pytest.mark.skipif("COSET_DATA" not in os.environ, reason="needs qm9.npz in the folder COSET_DATA names")
 def test_the_qm9_test_split():
-    molecules = [
-        each for each in read(Path(os.environ["COSET_DATA"]) / "qm9.npz") if each.properties["split"] == 2
-    ]
+    molecules = [each for each in read(Path(os.environ["COSET_DATA"]) / "qm9.npz") if each.properties["split"] == 2]
     table = json.loads((DATA / "qm9_test_oracle.json").read_text())
     table["unique"] = table.pop("unique_valid")
     del table["what"]
     report = evaluate(molecules)
     assert {name: report.counts[name] for name in table} == table
-    assert report.counts == dict(
-        load_reference("qm9").counts
-    )  # the packaged reference holds these very counts
+    assert report.counts == dict(load_reference("qm9").counts)  # the packaged reference holds these very counts

@@ -41,16 +41,12 @@ class Nesting(HTMLParser):
 def test_the_page_stands_alone(tmp_path: Path, reference: str | None):
     molecules = read(DATA / "gschnet_samples.npz")[:60]
     report = evaluate(molecules, reference)
-    write_report(
-        tmp_path / "report.html", report, molecules, {"title": "A <b> & c", "model": "x<y", "seed": 3}
-    )
+    write_report(tmp_path / "report.html", report, molecules, {"title": "A <b> & c", "model": "x<y", "seed": 3})
     text = (tmp_path / "report.html").read_text()
     parser = Nesting()
     parser.feed(text)
     assert parser.open == [] and parser.seen.count("figure") == 24 and "script" not in parser.seen
-    links = {
-        each for each in re.findall(r"https?://[^\s'\"<]+", text) if not each.startswith("http://www.w3.org")
-    }
+    links = {each for each in re.findall(r"https?://[^\s'\"<]+", text) if not each.startswith("http://www.w3.org")}
     assert links <= {"http://www.rdkit.org/xml"} and "url(" not in text and "src=" not in text
     assert "A &lt;b&gt; &amp; c" in text and "x&lt;y" in text
     assert f"<b>{100 * report.rates['validity'].value:.1f}</b>" in text

@@ -1,0 +1,156 @@
+"""Laws of recipes: each learns, at width 32 and depth 2, from 4 molecules in seconds; seeds decide its weights.
+
+Two laws of learning, with what was measured (start, end, after 200 and 300 steps, seed 0):
+on 16 draws of noise held fixed the loss falls from 0.5 to below 0.01, asked is tenfold; on fresh draws it falls to
+0.09-0.14, asked is threefold. The best denoiser that is linear in each channel stands at 0.125 there: recipes that
+see the molecules in the poses of the data, or in none, must pass below it, which takes knowledge of the molecules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from coset.cloud import Cloud
+from coset.diffusion import Diffusion
+from coset.interfaces import Denoiser
+from coset.noise import Noise
+from coset.processes.affine import Affine
+from coset.recipes.registry import RECIPES, build, count_parameters, find_recipe
+from example_clouds import small_molecules
+
+TINY = {"width": 32, "depth": 2, "heads": 4, "kernels": 8}
+TINY |= {"pose_width": 16, "pose_depth": 2, "pose_heads": 2, "pose_kernels": 8}
+POSED = {"edm", "gdm", "dit"}  # no random poses between the data and the network
+
+
+def tiny(name: str, seed: int = 0) -> Diffusion:
+    recipe = find_recipe(name)
+    known = {key: value for key, value in TINY.items() if key in recipe.settings.model_fields}
+    return build(name, recipe.resolve(known | {"seed": seed}), types=5)
+
+
+def copies(times: int) -> Cloud:
+    clean = small_molecules(4)
+    return Cloud(clean.x.repeat(times, 1, 1), clean.h.repeat(times, 1, 1), clean.mask.repeat(times, 1, 1))
+
+
+def noise(molecules: int, step: int) -> Noise:
+    return Noise.from_seed(0, torch.arange(molecules)).at(step)
+
+
+@torch.no_grad()
+def loss_of(diffusion: Diffusion, times: int, step: int) -> float:
+    return float(diffusion(copies(times), noise(4 * times, step)).mean())
+
+
+def train(diffusion: Diffusion, steps: int, times: int, fresh: bool) -> None:
+    """Adam with a rise and a fall of the rate; a batch is `times` copies of the molecules."""
+    batch, parameters = copies(times), list(diffusion.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=1e-2, betas=(0.9, 0.99))
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 20, 2 * (steps - step) / steps)
+        loss = diffusion(batch, noise(len(batch), step if fresh else 0)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+
+
+class BestLinear(Denoiser):
+    """E[x0 | z] as if every channel were normal with the data's mean and variance."""
+
+    def __init__(self, x0: Cloud, process: Affine) -> None:
+        super().__init__()
+        self.process, atoms = process, x0.mask.sum()
+        self.x_variance = x0.x.square().sum() / (3 * (atoms - len(x0)))
+        self.h_mean = x0.h.sum((0, 1)) / atoms
+        self.h_variance = ((x0.h - self.h_mean).square() * x0.mask).sum((0, 1)) / atoms
+
+    def forward(self, z, t, noise=None):
+        alpha, sigma = (level.float()[:, None, None] for level in self.process.schedule(t))
+        gain = [alpha * v / (alpha**2 * v + sigma**2) for v in (self.x_variance, self.h_variance)]
+        return replace(z, x=z.x * gain[0], h=(self.h_mean + (z.h - alpha * self.h_mean) * gain[1]) * z.mask)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_loss_of_given_draws_falls_tenfold(name):
+    diffusion = tiny(name)
+    before = loss_of(diffusion, 4, step=0)
+    train(diffusion, steps=200, times=4, fresh=False)
+    assert loss_of(diffusion, 4, step=0) < before / 10
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_loss_of_fresh_draws_falls_threefold(name):
+    diffusion = tiny(name)
+    before = loss_of(diffusion, 64, step=-1)
+    train(diffusion, steps=300, times=8, fresh=True)
+    after = loss_of(diffusion, 64, step=-1)
+    assert after < before / 3
+    if name in POSED:
+        codec, process = diffusion.codec, diffusion.process
+        assert isinstance(process, Affine)
+        linear = Diffusion(codec, process, BestLinear(codec.encode(copies(1)), process), diffusion.objective)
+        assert after < 0.9 * loss_of(linear, 64, step=-1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_parameter_learns(name):
+    """After a few steps, for layers that start at zero hold others back."""
+    diffusion = tiny(name)
+    train(diffusion, steps=3, times=2, fresh=True)
+    diffusion.zero_grad()
+    diffusion(copies(2), noise(8, 9)).sum().backward()
+    still = [key for key, value in diffusion.named_parameters() if value.grad is None or not value.grad.abs().sum() > 0]
+    assert not still
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_seed_decides_the_weights(name):
+    state = torch.get_rng_state()
+    first, again, other = tiny(name), tiny(name), tiny(name, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)  # and building one leaves the global generator alone
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_wrong_settings_are_refused_with_the_right_names(name):
+    recipe = find_recipe(name)
+    with pytest.raises(ValueError, match=r"unknown setting 'widht' \(did you mean width\?\); valid ones are size, "):
+        recipe.resolve({"widht": 3})
+    with pytest.raises(ValueError, match="unknown size 'huge'; this recipe has "):
+        recipe.resolve({"size": "huge"})
+    with pytest.raises(ValueError, match="setting width: got 0"):
+        recipe.resolve({"width": 0})
+
+
+def test_unknown_recipes_are_refused_with_the_list():
+    with pytest.raises(ValueError, match="unknown recipe 'edn'; choose one of edm, "):
+        find_recipe("edn")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_size_can_be_built_and_named_settings_win(name):
+    recipe = find_recipe(name)
+    for size in recipe.sizes:
+        resolved = recipe.resolve({"size": size, "lr": 0.5})
+        assert resolved.lr == 0.5
+        assert all(getattr(resolved, key) == value for key, value in recipe.sizes[size].items() if key != "lr")
+
+
+PUBLISHED = {
+    "edm": 5_339_920,
+    "gdm": 3_555_859,
+    "dit": 28_926_345 + 39_208,  # SymDiff's count leaves out the tokens
+    "symdiff_h": 28_926_345 + 39_208,
+    "symdiff": 28_926_345 + 39_208 + 2_219_392 + 2 * 184 + 8_841,  # and the pose's kernels and last layers
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_count_as_published(name):
+    assert count_parameters(name, next(iter(RECIPES[name].sizes))) == PUBLISHED[name]

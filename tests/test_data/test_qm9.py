@@ -56,9 +56,7 @@ def test_a_store_holds_the_table(tmp_path, table, packed):
     for row, size in enumerate(table["n_atoms"].astype(int)):
         numbers, positions = store[row]
         assert (numbers == table["atomic_numbers"][start : start + size]).all()
-        assert np.abs(positions - table["positions"][start : start + size]).max() <= (
-            0.00051 if packed else 0
-        )
+        assert np.abs(positions - table["positions"][start : start + size]).max() <= (0.00051 if packed else 0)
         start += size
     assert store.meta["licence"] == "CC0-1.0"
 
@@ -105,9 +103,7 @@ def test_a_missing_or_foreign_file_is_told(tmp_path):
 
 def test_another_split_is_told(table):
     with pytest.raises(ValueError, match=r"1 molecules are not where .* is (train|valid|test) there"):
-        qm9.check_split(
-            table["gdb_id"], np.where(np.arange(200) == 5, 2 - table["split"][5] // 2, table["split"])
-        )
+        qm9.check_split(table["gdb_id"], np.where(np.arange(200) == 5, 2 - table["split"][5] // 2, table["split"]))
     excluded = qm9.excluded_ids()[:1] + 1
     with pytest.raises(ValueError, match="is excluded there"):
         qm9.check_split(excluded, [0])

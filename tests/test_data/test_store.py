@@ -25,9 +25,7 @@ def molecules(count: int, seed: int = 0, largest: int = 9):
     return numbers, rng.normal(size=(sizes.sum(), 3)).astype(np.float32), sizes
 
 
-def write(
-    path: Path, count: int = 20, seed: int = 0, packed: bool = False, chunks: int = 1, **extra
-) -> Store:
+def write(path: Path, count: int = 20, seed: int = 0, packed: bool = False, chunks: int = 1, **extra) -> Store:
     with StoreWriter(path, packed=packed, source="a test", licence="CC0-1.0") as writer:
         for chunk in range(chunks):
             writer.append(*molecules(count, seed + chunk), **extra)
@@ -207,10 +205,7 @@ def test_a_store_pickles_as_its_path(tmp_path):
     assert (pickle.loads(data).collate([7])[1] == store.collate([7])[1]).all()
 
 
-@given(
-    st.lists(st.integers(-10, 2**40), min_size=1, max_size=50)
-    | st.sets(st.integers(0, 99), min_size=1).map(sorted)
-)
+@given(st.lists(st.integers(-10, 2**40), min_size=1, max_size=50) | st.sets(st.integers(0, 99), min_size=1).map(sorted))
 def test_short_columns_are_exact(values):
     values = np.array(values, dtype=np.int64)
     for name in ("ids", "split"):

@@ -15,13 +15,6 @@ from coset.diffusion import Diffusion
 from coset.noise import Noise
 
 
-def uniform_grid(steps: int) -> Float[Tensor, "k"]:
-    """steps + 1 times from 1 to 0, equally far apart, in float64."""
-    if steps < 1:
-        raise ValueError(f"sampling needs at least 1 step; got {steps}")
-    return torch.arange(steps, -1, -1, dtype=torch.float64) / steps
-
-
 def empty_cloud(sizes: Int[Tensor, "b"], features: int, atoms: int | None = None) -> Cloud:
     """A cloud of zeros with these numbers of atoms, padded to the largest (or to `atoms`)."""
     atoms = int(sizes.max()) if atoms is None else atoms

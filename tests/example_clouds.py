@@ -1,0 +1,43 @@
+"""Clouds that many tests share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from coset.cloud import Cloud
+from coset.data import open_dataset
+from coset.molecule import QM9
+
+
+def random_cloud(
+    sizes: list[int], features: int = 6, atoms: int | None = None, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> Cloud:
+    """Centred normal positions and normal features, padded to the largest size or to `atoms`."""
+    atoms = atoms or max(sizes)
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.arange(atoms) < torch.tensor(sizes)[:, None]).to(dtype)[..., None]
+    x = torch.randn(len(sizes), atoms, 3, generator=generator, dtype=dtype)
+    h = torch.randn(len(sizes), atoms, features, generator=generator, dtype=dtype)
+    return Cloud(x, h * mask, mask).center()
+
+
+def padded(cloud: Cloud, extra: int) -> Cloud:
+    """The same molecules with more padding."""
+
+    def longer(values: Tensor) -> Tensor:
+        return torch.nn.functional.pad(values, (0, 0, 0, extra))
+
+    return Cloud(longer(cloud.x), longer(cloud.h), longer(cloud.mask))
+
+
+def alone(cloud: Cloud, row: int) -> Cloud:
+    """One molecule of the batch, without padding."""
+    size = int(cloud.count[row])
+    return Cloud(cloud.x[row : row + 1, :size], cloud.h[row : row + 1, :size], cloud.mask[row : row + 1, :size])
+
+
+def small_molecules(count: int = 4) -> Cloud:
+    """The smallest molecules of the packaged sample, in natural units."""
+    store = open_dataset("qm9-sample").store
+    return QM9.cloud(*store.collate(store.sizes.argsort(kind="stable")[:count]))
