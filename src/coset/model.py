@@ -57,8 +57,8 @@ class Model:
     def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
         """n molecules; molecule i depends on the seed and i alone.
 
-        options: fields of `Sampling` (steps=100, eta=1.0, grid_power=1.5, atoms, final_noise, tokens), and keep and progress of
-        `draw`. Raises ValueError for n < 1, for sizes the model never saw and options that do not fit.
+        options: fields of `Sampling` (steps=100, eta=1.0, grid_power=1.5, atoms, final_noise, tokens), and keep and
+        progress of `draw`. Raises ValueError for n < 1, for sizes the model never saw and options that do not fit.
         """
         return self.draw(n, seed, **options).molecules
 

@@ -190,6 +190,26 @@ def test_augmentation_moves_positions_alone_and_each_molecule_by_itself():
     assert torch.allclose(handed, torch.ones(3, dtype=torch.float64))  # rotations, no reflections
 
 
+def test_the_check_finds_what_depends_on_the_order_of_atoms_and_what_is_undefined():
+    cloud, t = random_cloud([4, 6]), torch.tensor([0.2, 0.7])
+    assert_equivariant(lambda z, t: z, cloud, t)
+    with pytest.raises(AssertionError, match="permutations of the atoms: x differs"):
+        assert_equivariant(lambda z, t: replace(z, x=z.x * torch.arange(6.0)[:, None]), cloud, t)
+    with pytest.raises(AssertionError, match="rotations: h differs by nan"):
+        assert_equivariant(lambda z, t: replace(z, h=z.h * torch.nan), cloud, t)
+
+
+def test_the_check_tells_a_mirror_from_a_rotation():
+    def handed(z: Cloud, t: Tensor) -> Cloud:
+        total = (z.x * z.h[..., :1]).sum(1, keepdim=True)
+        return replace(z, x=torch.linalg.cross(z.x, total.expand_as(z.x)))
+
+    cloud, t = random_cloud([5]), torch.tensor([0.5])
+    assert_equivariant(handed, cloud, t, reflections=False)
+    with pytest.raises(AssertionError, match="rotations: x differs"):
+        assert_equivariant(handed, cloud, t, trials=1)
+
+
 def test_random_frames_ask_for_noise(molecule):
     with pytest.raises(ValueError, match="needs noise"):
         HaarFrame()(molecule, times(molecule))

@@ -70,7 +70,7 @@ class Generator:
     def draw(self, seed: int, numbers: Int[Tensor, "m"]) -> Iterator[tuple[int, Molecule]]:
         """The molecules with these numbers, as (number, molecule), batch by batch from the smallest size up."""
         for attempt in range(ATTEMPTS):
-            failed: list[Tensor] = []
+            failed = [numbers[:0]]
             for batch in self._batches(seed, numbers):
                 finite, molecules = self._molecules(seed, batch, attempt)
                 failed.append(batch[~finite])

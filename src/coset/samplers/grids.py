@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def power_grid(steps: int, power: float = 1.0) -> Float[Tensor, "k"]:
-    """steps + 1 times u^power, u equally far apart. Power 1 is the published grid, above it the last steps are shorter."""
+    """steps + 1 times u^power with u equally far apart.
+
+    Power 1 is the published grid; above it the last steps are shorter. Raises ValueError for steps < 1, power <= 0.
+    """
     if steps < 1:
         raise ValueError(f"sampling needs at least 1 step; got {steps}")
     if not power > 0:

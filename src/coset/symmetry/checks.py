@@ -29,7 +29,7 @@ def assert_equivariant(
     """Raises AssertionError unless function(Q z) = Q function(z) for rotations Q and permutations of the atoms.
 
     function: a network or a denoiser, called with (cloud, t), and `noise` where given. Rotations are Haar draws
-    from O(3), or from SO(3) without reflections; padding is permuted too. Draws made for each atom, such as
+    from SO(3), with reflections every other one times -1; padding is permuted too. Draws made for each atom, such as
     those of `RecursiveFrame`, do not follow a permutation: for them see `equivariance_in_law`.
     """
 
@@ -40,10 +40,15 @@ def assert_equivariant(
         plain = call(cloud)
         for trial in range(trials):
             draws = Noise.from_seed(trial, torch.arange(len(cloud), device=cloud.x.device))
-            rotation = haar(draws.fork(0), reflections).to(cloud.x.dtype)
+            rotation = _pose(haar(draws.fork(0), reflections=False), trial, reflections).to(cloud.x.dtype)
             order = draws.fork(1).uniform(cloud.x.shape[1]).argsort(1)
             _assert_close(call(cloud.rotate(rotation)), plain.rotate(rotation), atol, "rotations")
             _assert_close(call(cloud.permute(order)), plain.permute(order), atol, "permutations of the atoms")
+
+
+def _pose(rotation: Tensor, trial: int, reflections: bool) -> Tensor:
+    """Every other trial is a reflection, -1 times a rotation: left to chance, a few trials might hold none."""
+    return -rotation if reflections and trial % 2 == 0 else rotation
 
 
 def _assert_close(found: Cloud, expected: Cloud, atol: float, group: str) -> None:
@@ -93,9 +98,8 @@ def equivariance_in_law(
 
     scores, still = [], torch.eye(3).to(cloud.x)
     drawn = haar(Noise.from_seed(seed, torch.arange(rotations, device=cloud.x.device)), reflections=False)
-    for number, rotation in enumerate(drawn.to(cloud.x.dtype)):
-        if reflections and number % 2 == 0:
-            rotation = -rotation  # -1 times a rotation is a reflection: half of what is tested
+    for number, turn in enumerate(drawn.to(cloud.x.dtype)):
+        rotation = _pose(turn, number, reflections)
         mean, variance = means(cloud.rotate(rotation[None]), 2 * number, still)
         expected, other = means(cloud, 2 * number + 1, rotation)
         # The floor is for values without spread, which can only agree to rounding.
