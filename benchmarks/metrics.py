@@ -2,16 +2,7 @@
 
 Without a file: the 5,185 generated molecules of the tests, repeated to 10,000.
 
-Printed on one core of a shared 2-core machine (rdkit 2026.09.1), 10,000 molecules of 16 atoms on average:
-
-    stability alone                    0.07 s
-    evaluate, everything               1.08 s
-    write .sdf                         2.58 s
-    read .sdf                          0.79 s
-    write .xyz                         0.28 s
-    read .xyz                          0.27 s
-
-A pool of processes would take longer to start than this, so there is none.
+A pool of processes would take longer to start than all of it, so there is none. Numbers: benchmarks/README.md.
 """
 
 from __future__ import annotations
