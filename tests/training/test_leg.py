@@ -72,6 +72,15 @@ def test_a_leg_starts_at_the_last_weights(queue, tmp_path):
         assert torch.allclose(a, b, atol=0.05)
 
 
+def test_a_leg_may_pause_and_goes_on_to_its_end(queue, tmp_path):
+    leg = Leg.plan(queue, 1.0, SOME)
+    paused = leg.train(tmp_path / "leg", "cpu", None, molecules=1, pause=0.0)
+    whole = leg.train(tmp_path / "leg", "cpu", None, molecules=1)
+    assert 0 < paused["molecules_seen"] < whole["molecules_seen"] == 160
+    with pytest.raises(ValueError, match="at its end"):
+        leg.train(tmp_path / "leg", "cpu", None, molecules=1)
+
+
 def test_the_top_entry_is_read(queue):
     entry = read_entry(queue)
     assert (entry.name, entry.recipe) == ("tiny", "edm") and entry.settings["width"] == 16

@@ -70,6 +70,8 @@ def test_checkpoint_round_trip(tmp_path):
     loaded, state = load_tensors(tmp_path / "c.safetensors")
     assert state == {"step": 3} and torch.equal(strip_prefix("raw", loaded)["a"], tensors["raw/a"])
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 50, 200])

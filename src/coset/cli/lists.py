@@ -78,11 +78,12 @@ def build(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new store.")],
     packed: Annotated[bool, typer.Option(help="Positions as int16 milli-Angstrom.")] = False,
     split: Annotated[str | None, typer.Option(help="Only train, valid or test.")] = None,
+    standard: Annotated[bool, typer.Option(help="Check that the table is QM9 in its standard split.")] = False,
 ) -> None:
     """Build a memory-mapped store from a table of molecules."""
     from coset.data import qm9
 
-    store = qm9.build(table, out, splits=None if split is None else [split], packed=packed)
+    store = qm9.build(table, out, splits=None if split is None else [split], packed=packed, standard=standard)
     console.print(f"{len(store):,} molecules -> {out}")
 
 

@@ -57,7 +57,8 @@ def train(
 
 
 def leg(
-    minutes: Annotated[float, typer.Option(help="Minutes of training.")],
+    minutes: Annotated[float, typer.Option(help="Minutes of training, now.")],
+    total: Annotated[float | None, typer.Option(help="Minutes of the whole leg, if it takes several calls.")] = None,
     queue: Annotated[Path, typer.Option(help="The queue; its top entry is trained.")] = Path("training/QUEUE.md"),
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the leg.")] = Path("runs/leg"),
     data: Annotated[str | None, typer.Option(help="Data set or a store's folder; as queued without.")] = None,
@@ -71,10 +72,15 @@ def leg(
     from coset.training.leg import Leg
 
     overrides = parse_settings(settings or ()) | ({"data": data} if data else {})
-    planned = Leg.plan(queue, minutes, overrides)
+    planned = Leg.plan(queue, total or minutes, overrides)
     with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command"):
-        card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate)
-    console.print_json(json.dumps({key: card[key] for key in ("name", "molecules_seen", "minutes", "metrics")}))
+        card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate, minutes)
+    metrics = card["metrics"]
+    console.print(
+        f"{card['name']}: {card['molecules_seen']:,} molecules seen in {card['minutes']} min; of {evaluate} drawn:"
+    )
+    for name, rate in metrics["rates"].items():
+        console.print(f"  {name.replace('_', ' ')} {100 * rate:.1f} % (data's own {100 * metrics['data'][name]:.1f})")
     console.print(f"weights and card -> {out}")
     if install:
         planned.install(out)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from coset.files import atomic_write
+from coset.files import atomic_write, file_mode
 
 STATE = "coset"  # the one key of the file's own JSON header
 
@@ -24,6 +24,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     try:
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, metadata={STATE: json.dumps(state)})
+        temporary.chmod(file_mode())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -82,21 +82,31 @@ class Leg:
 
     @classmethod
     def plan(cls, queue: Path, minutes: float, overrides: dict[str, Any]) -> Leg:
-        """Settings of the entry with this leg's minutes, a warm-up, and a seed of its own (other noise and order)."""
+        """Settings of the entry with this leg's minutes, a warm-up, and a seed of its own (other noise and order).
+
+        minutes: of the whole leg, which the learning rate follows.
+        """
         entry = read_entry(queue)
         seed = len((entry.card or {}).get("legs", []))
         own = {"minutes": minutes, "molecules": None, "warmup": WARMUP, "seed": seed}
         settings = find_recipe(entry.recipe).resolve({**entry.settings, **own, **overrides})
         return cls(queue, entry, settings)
 
-    def train(self, folder: Path, device: str, listener: Listener | None, molecules: int) -> dict[str, Any]:
-        """Trains, exports both kinds of weights into the folder, measures the model; returns its card."""
-        run = prepare(self.entry.recipe, self.settings, folder, device, listener)
+    def train(
+        self, folder: Path, device: str, listener: Listener | None, molecules: int, pause: float = float("inf")
+    ) -> dict[str, Any]:
+        """Trains, exports both kinds of weights into the folder, measures the model; returns its card.
+
+        pause: minutes after which to stop for now; another call goes on. Raises ValueError for a leg at its end.
+        """
+        run = replace(prepare(self.entry.recipe, self.settings, folder, device, listener), pause=pause)
         diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(device)
         state = State.start(diffusion, self.settings)
         self._start(state)
         if run.checkpoint.exists():
             state.load(run.checkpoint)
+            if run.progress(state) >= 1:
+                raise ValueError(f"the leg in {folder} is at its end; install it, or choose another --out")
         train(run, state)
         raw = {name: p.detach().to(torch.bfloat16).cpu() for name, p in diffusion.named_parameters()}
         save_tensors(folder / RAW, raw, {"name": self.entry.name})
@@ -141,7 +151,7 @@ def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -
     extra: dict[str, Any] = {
         "molecules_seen": before["molecules_seen"] + this.molecules,
         "minutes": round(before["minutes"] + this.seconds / 60, 1),
-        "legs": [*before["legs"], done],
+        "legs": [*before.get("legs", []), done],
     }
     export(run, state, folder / MODEL, entry.name, extra)
     model = load(folder, run.device)

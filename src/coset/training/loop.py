@@ -26,7 +26,8 @@ from coset.training.validation import Validation
 class Run:
     """One training run: settings, data, where it saves and whom it tells.
 
-    about: what identifies the run, kept in its checkpoints. checkpoint: the file it can go on from.
+    about: what identifies the run, kept in its checkpoints. checkpoint: the file it can go on from. pause: minutes
+    after which `train` returns although the run is not at its end.
     """
 
     settings: Training
@@ -36,6 +37,7 @@ class Run:
     about: dict[str, Any]
     log: Log
     device: str = "cpu"
+    pause: float = float("inf")
 
     def batches(self) -> Batches:
         s, rows = self.settings, self.dataset.train
@@ -60,7 +62,7 @@ class Run:
 
 
 def train(run: Run, state: State) -> None:
-    """Trains until the run's molecules or minutes are spent; saves, validates and logs on the way.
+    """Trains until the run's molecules or minutes are spent, or its pause; saves, validates and logs on the way.
 
     Ctrl-C ends the step, saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises
     FloatingPointError and leaves the last checkpoint as it was.
@@ -68,10 +70,11 @@ def train(run: Run, state: State) -> None:
     s, counters, validation = run.settings, state.counters, Validation(run)
     set_trunk_precision(state.diffusion, s.precision)
     model = torch.compile(state.diffusion, dynamic=True) if s.compile else state.diffusion
-    parameters, clock, saved = list(state.diffusion.parameters()), time.monotonic(), time.monotonic()
+    parameters, begun = list(state.diffusion.parameters()), time.monotonic()
+    clock = saved = begun
     with interruptible() as stop:
         for epoch, batch, rows in run.batches().stream(counters.epoch, counters.batch):
-            if (progress := run.progress(state)) >= 1:
+            if (progress := run.progress(state)) >= 1 or clock - begun > 60 * run.pause:
                 break
             for group in state.optimiser.param_groups:
                 group["lr"] = s.lr * rate_factor(counters.step, progress, s.warmup, s.decay)
