@@ -140,3 +140,18 @@ def test_evaluation_of_a_file_without_a_reference(run, tmp_path):
     write_sdf(tmp_path / "m.sdf", load("qm9").sample(2, steps=2))
     code, out, _ = run("evaluate", tmp_path / "m.sdf", "--reference", "none")
     assert code == 0 and "molecule stability" in out and "novelty" not in out
+
+
+def test_a_leg_trains_the_top_of_the_queue_and_installs_it(run, tmp_path):
+    queue = tmp_path / "training" / "QUEUE.md"
+    queue.parent.mkdir()
+    queue.write_text(
+        "## tiny\n- recipe: edm\n- settings: size=small width=16 depth=1 sample_molecules=0 validate_molecules=8\n"
+        "- weights: w/tiny.safetensors\n- raw: w/tiny.raw.safetensors\n- molecules seen: 0\n- metrics: none yet\n"
+    )
+    options = ["--minutes", "0.01", "--data", "qm9-sample", "--evaluate", "2", "-o", tmp_path / "leg", "--install"]
+    code, out, err = run("leg", "--queue", queue, *options)
+    assert code == 0, err
+    assert "atom stability" in out and "is up to date" in out
+    assert load(tmp_path / "w" / "tiny.safetensors").card["molecules_seen"] > 0
+    assert "molecules seen: 0" not in queue.read_text()
