@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
         raise RuntimeError
     assert (tmp_path / "a").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["m.npz", "m.sdf.gz", "m.sdf", "m.xyz"])
+@pytest.mark.parametrize("keep", [0, 3, 100])
+def test_noise_and_truncated_files_are_one_sentence(tmp_path: Path, generated: list[Molecule], name: str, keep: int):
+    path = tmp_path / name
+    path.write_bytes(np.random.default_rng(0).bytes(200))
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        read(path)
+    if name != "m.npz":
+        (write_xyz if name == "m.xyz" else write_sdf)(path, generated[:3])
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            read(path)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -122,8 +125,12 @@ def _sd_record(graph: Chem.Mol) -> str:
 
 
 def _read_sdf(path: Path) -> Iterator[Molecule]:
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file, rdBase.BlockLogs():
-        supplier = Chem.ForwardSDMolSupplier(file, sanitize=False, removeHs=False)
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}.") from None
+    with rdBase.BlockLogs():
+        supplier = Chem.ForwardSDMolSupplier(io.BytesIO(content), sanitize=False, removeHs=False)
         for record, graph in enumerate(supplier, start=1):
             if graph is None:
                 raise ValueError(f"{path}, record {record}: not a readable MOL block.")
@@ -161,8 +168,11 @@ def _read_xyz(path: Path) -> Iterator[Molecule]:
 
 
 def _read_npz(path: Path) -> Iterator[Molecule]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"{path} is not a whole .npz file of plain arrays.") from None
     missing = {"n_atoms", "atomic_numbers", "positions"} - set(arrays)
     if missing or "n_conformers" in arrays:
         raise ValueError(f"{path}: expected n_atoms, atomic_numbers, positions; got {', '.join(arrays)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +98,8 @@ def read(npz_path: str | Path) -> Table:
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = {name: archive[name] for name in names if name in archive}
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as an .npz file of plain arrays: {error}.") from error
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"{path} cannot be read as an .npz file of plain arrays; copy it again.") from None
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; a molecule table holds {', '.join(names)}.")
