@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coset.cloud import Cloud
 from coset.data import open_dataset
@@ -41,3 +41,12 @@ def small_molecules(count: int = 4) -> Cloud:
     """The smallest molecules of the packaged sample, in natural units."""
     store = open_dataset("qm9-sample").store
     return QM9.cloud(*store.collate(store.sizes.argsort(kind="stable")[:count]))
+
+
+def awake(network: nn.Module) -> nn.Module:
+    """Layers that start at zero would hide errors: gives every one some weight."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return network

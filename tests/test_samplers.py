@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import nn
 
 from coset.cloud import Cloud
 from coset.codecs.features import Features
@@ -29,7 +28,7 @@ from coset.samplers.sizes import SizeDistribution
 from coset.symmetry.frames import RecursiveFrame
 from coset.symmetry.symmetrised import Symmetrised
 from coset.symmetry.targets import plain
-from example_clouds import small_molecules
+from example_clouds import awake, small_molecules
 
 PROCESS = Affine(Polynomial())
 STD = 1e-5**0.5
@@ -37,14 +36,6 @@ STD = 1e-5**0.5
 
 def diffusion(denoiser: Denoiser, codec: Codec | None = None, process: Affine = PROCESS) -> Diffusion:
     return Diffusion(codec or Features(5, STD), process, denoiser, Denoising(NoiseWeight(process.schedule), plain))
-
-
-def awake(network: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return network
 
 
 def network(kind: str) -> Denoiser:

@@ -17,7 +17,7 @@ from coset.networks.gnn import GNN
 from coset.networks.messages import PairLinear
 from coset.networks.precision import set_trunk_precision
 from coset.symmetry.checks import assert_equivariant
-from example_clouds import alone, padded, random_cloud
+from example_clouds import alone, awake, padded, random_cloud
 
 SIZES = [5, 9, 7]
 NETWORKS: dict[str, Callable[[], Network]] = {
@@ -29,15 +29,6 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def awake(network: nn.Module) -> nn.Module:
-    """Layers that start at zero would hide errors: gives every one some weight."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return network
 
 
 @pytest.fixture(params=NETWORKS)

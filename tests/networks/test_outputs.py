@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from coset.cloud import Cloud
 from coset.gaussian import standard_normal
@@ -74,4 +75,5 @@ def test_schedules_without_signal_at_the_end_are_refused():
 
 def test_models_can_be_counted_without_memory():
     with torch.device("meta"):
-        FromNoise(Oracle(random_cloud([3])), Polynomial())
+        denoiser = FromNoise(nn.Linear(2, 3), Polynomial())  # type: ignore[arg-type]
+    assert [p.device.type for p in denoiser.parameters()] == ["meta", "meta"]
