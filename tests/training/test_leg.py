@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from coset.model import load
+from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.leg import Leg, read_entry
 
 QUEUE = """# Training queue
@@ -63,13 +64,16 @@ def test_two_legs_go_on_from_one_another(queue, tmp_path):
 def test_a_leg_starts_at_the_last_weights(queue, tmp_path):
     run_leg(queue, tmp_path / "leg1")
     leg = Leg.plan(queue, 1.0, SOME | {"lr": 1e-12})  # stands still, so that the start shows
+    raw, state = load_tensors(leg.entry.raw)
+    raw["denoiser.network.head.bias"] += 0.2  # far from the average
+    save_tensors(leg.entry.raw, raw, state)
     leg.train(tmp_path / "leg2", "cpu", None, molecules=2)
     before, after = load(tmp_path / "leg1"), load(tmp_path / "leg2")
-    fresh = Leg.plan(queue, 1.0, SOME)
-    assert fresh.entry.raw.is_file()
-    for a, b in zip(before.diffusion.parameters(), after.diffusion.parameters(), strict=True):
-        # The average starts at the raw weights' average and leans to the raw ones: near both, far from a fresh start.
-        assert torch.allclose(a, b, atol=0.05)
+    updates = 10  # 160 molecules in batches of 16
+    for name, parameter in after.diffusion.named_parameters():
+        average = dict(before.diffusion.named_parameters())[name]
+        expected = raw[name].float() + 0.9**updates * (average - raw[name].float())
+        assert torch.allclose(parameter, expected, atol=1e-2)  # fp16 and bf16 on the way
 
 
 def test_a_leg_may_pause_and_goes_on_to_its_end(queue, tmp_path):

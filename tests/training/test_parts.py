@@ -28,6 +28,16 @@ def test_average_follows_its_recursion_and_applies_for_a_while():
     assert model.weight.item() == 29
 
 
+def test_an_average_taken_over_is_not_forgotten():
+    model = nn.Linear(1, 1, bias=False)
+    ema = EMA(model, [0.99], fresh=False)
+    start = model.weight.item()
+    with torch.no_grad():
+        model.weight.fill_(start + 1)
+    ema.update(0)
+    assert ema.averages[0.99][0].item() == pytest.approx(start + 0.01, rel=1e-5)
+
+
 def test_rate_rises_holds_and_falls_to_zero():
     assert rate_factor(0, 0.0, warmup=10, decay=0.4) == pytest.approx(0.1)
     assert rate_factor(99, 0.5, warmup=10, decay=0.4) == 1

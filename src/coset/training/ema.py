@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """averages[d] <- d averages[d] + (1 - d) weights; early on d is (1 + step) / (10 + step) if that is less."""
+    """averages[d] <- d averages[d] + (1 - d) weights.
 
-    def __init__(self, model: nn.Module, decays: Sequence[float]) -> None:
-        self.parameters = list(model.parameters())
+    fresh: the weights are random at first, so that early on d is (1 + step) / (10 + step) if that is less.
+    """
+
+    def __init__(self, model: nn.Module, decays: Sequence[float], fresh: bool = True) -> None:
+        self.parameters, self.fresh = list(model.parameters()), fresh
         self.averages = {decay: [p.detach().clone() for p in self.parameters] for decay in decays}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         for decay, average in self.averages.items():
-            rate = 1 - min(decay, (1 + step) / (10 + step))
+            rate = 1 - min(decay, (1 + step) / (10 + step) if self.fresh else 1.0)
             torch._foreach_lerp_(average, [p.detach() for p in self.parameters], rate)  # pyright: ignore
 
     @contextmanager

@@ -133,7 +133,7 @@ class Leg:
         if self.entry.weights.is_file():
             averaged, _ = load_tensors(self.entry.weights)
             load_parameters(state.diffusion, averaged, self.entry.weights)
-            state.ema = EMA(state.diffusion, self.settings.ema)
+            state.ema = EMA(state.diffusion, self.settings.ema, fresh=False)
         raw, _ = load_tensors(self.entry.raw)
         load_parameters(state.diffusion, raw, self.entry.raw)
 
