@@ -10,10 +10,8 @@ from rich.console import Console
 
 from coset.cli import evaluate, lists, sample, train
 
-# Read when torch is first imported, which no module here does before a command runs. Large pages halve the cost of the
-# tensors that pair networks make on a CPU; threads that sleep while they wait keep a shared machine from a standstill
-# (measured: 100 molecules took 25 times as long beside another program with threads that spin).
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+# Read when torch is first imported, which no module here does before a command runs. Threads that sleep while they wait
+# keep a shared machine from a standstill (measured: 25 times as long beside another program with threads that spin).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ def train(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Train a recipe; leaves model.safetensors and its card in the folder."""
+    use_large_pages()
     from coset.recipes.registry import build, find_recipe
     from coset.recipes.settings import parse_settings
     from coset.training.runs import CHECKPOINT, ELEMENTS, MODEL, prepare, read_settings, run_recipe
@@ -68,6 +70,7 @@ def leg(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Train the queue's top run for some minutes from its last weights, and export it with a card."""
+    use_large_pages()
     from coset.recipes.settings import parse_settings
     from coset.training.leg import Leg
 
@@ -85,6 +88,11 @@ def leg(
     if install:
         planned.install(out)
         console.print(f"installed as {planned.entry.weights}; {queue} is up to date")
+
+
+def use_large_pages() -> None:
+    """A tenth faster on a CPU with the large tensors of training (the small ones of sampling suffer); read by torch."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 @contextmanager

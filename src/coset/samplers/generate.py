@@ -64,8 +64,8 @@ class Generator:
         self.redrawn, self._progress = 0, progress
         self._times = power_grid(sampling.steps, sampling.grid_power)
         self._device = next(diffusion.parameters()).device
-        # On a CPU the tensors of a batch should stay in its caches (512 atoms: twice as fast as 4,096).
-        self._tokens = sampling.tokens or (16_384 if self._device.type == "cuda" else 512)
+        # On a CPU the tensors of a batch should stay in its caches (256 atoms: three times as fast as 4,096).
+        self._tokens = sampling.tokens or (16_384 if self._device.type == "cuda" else 256)
 
     def draw(self, seed: int, numbers: Int[Tensor, "m"]) -> Iterator[tuple[int, Molecule]]:
         """The molecules with these numbers, as (number, molecule), batch by batch from the smallest size up."""
