@@ -33,7 +33,7 @@ from coset.training.ema import EMA
 from coset.training.log import Listener
 from coset.training.loop import Run, train
 from coset.training.runs import MODEL, export, prepare
-from coset.training.state import Counters, State, load_parameters
+from coset.training.state import State, load_parameters
 
 RAW = "raw.safetensors"
 WARMUP = 500  # the optimiser starts afresh in every leg
@@ -141,7 +141,7 @@ class Leg:
 def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:
     """Exports the model with a card that adds this leg to the earlier ones, and measures it."""
     before = entry.card or {"molecules_seen": 0, "minutes": 0.0, "legs": []}
-    this = Counters(**vars(state.counters))
+    this = state.counters
     last = run.log.last["valid"]
     done = {
         "molecules": this.molecules,
