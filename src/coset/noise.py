@@ -32,6 +32,7 @@ class Noise:
 
     They do not depend on the batch, the padding, the worker or the device, they need no state to resume, and
     they compile. `at` moves to another step of a chain, `fork` to an independent stream of the same step.
+    `uniform` and `normal` of one stream share their bits: fork before drawing twice.
     """
 
     seeds: Int[Tensor, "b"]
