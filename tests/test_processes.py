@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +10,9 @@ from torch import Tensor
 
 from coset.cloud import Cloud, squared_norm
 from coset.gaussian import standard_normal
-from coset.interfaces import Schedule
 from coset.noise import Noise
 from coset.processes.affine import Affine
-from coset.processes.schedules import Polynomial
+from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
 from coset.scales import Centred, Free, Subspace
 from example_clouds import random_cloud
 
@@ -21,21 +20,7 @@ SIZES = [4, 6]
 ETAS = [0.0, 0.4, 1.0]
 
 
-@dataclass(frozen=True)
-class Linear(Schedule):
-    """alpha = 1 - t, sigma = t: flow matching."""
-
-    def __call__(self, t):
-        return 1 - t.double(), t.double()
-
-    def log_snr(self, t):
-        return 2 * ((1 - t.double()).log() - t.double().log())
-
-    def time(self, log_snr):
-        return torch.sigmoid(-0.5 * log_snr)
-
-
-SCHEDULES = [Polynomial(), Linear()]
+SCHEDULES = [Polynomial(), Cosine(), Linear(), Linear(sigma_min=0.0), Exploding(sigma_max=20.0)]
 
 
 def times(*values: float) -> Tensor:
@@ -109,10 +94,11 @@ def test_the_reverse_chain_is_ancestral_sampling_as_published(t, s):
     assert torch.allclose(found.x_scale.std, (variance_ts.sqrt() * sigma_s / sigma_t), atol=1e-7)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("subspace", [Centred(), Free()], ids=str)
-def test_the_kl_of_two_reverse_steps_is_the_snr_lost(subspace: Subspace):
+def test_the_kl_of_two_reverse_steps_is_the_snr_lost(subspace: Subspace, schedule):
     """KL(q(z_s | z, x0) || q(z_s | z, D)) = (SNR(s) - SNR(t)) / 2 |x0 - D|^2 (Kingma et al. 2021, eq. 13)."""
-    process = Affine(Polynomial(), subspace=subspace)
+    process = Affine(schedule, subspace=subspace)
     x0, guess, t, s = random_cloud(SIZES), random_cloud(SIZES, seed=1), times(0.8, 0.02), times(0.5, 0.01)
     z, _ = noisy(x0, process, t)
     found = process.reverse(z, t, s, x0).kl(process.reverse(z, t, s, guess))
@@ -150,7 +136,7 @@ def test_deterministic_steps_compose(schedule):
 
 def test_a_deterministic_step_of_the_linear_schedule_is_euler_s():
     """Flow matching: z_s = z + (s - t) (eps - x0)."""
-    process, x0 = Affine(Linear(), 0.0), random_cloud(SIZES)
+    process, x0 = Affine(Linear(sigma_min=0.0), 0.0), random_cloud(SIZES)
     t, s = times(0.9, 0.5), times(0.7, 0.2)
     z, eps = noisy(x0, process, t)
     found, expected = process.reverse(z, t, s, x0).mean, z + (eps - x0).scale(s - t)
@@ -180,10 +166,13 @@ def test_every_step_stays_on_the_centred_subspace():
         assert ((1 - z.mask) * z.x).abs().max() == 0 and ((1 - z.mask) * z.h).abs().max() == 0
 
 
-def test_the_prior_is_the_marginal_at_the_end():
-    """Its KL from q(z_1 | x0) is EDM's prior term, nearly 0."""
-    process, x0 = Affine(Polynomial()), random_cloud(SIZES)
-    assert (process.noised(x0, times(1.0, 1.0)).kl(process.prior(x0)) < 1e-3).all()
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_the_prior_is_the_marginal_at_the_end(schedule):
+    """Its KL from q(z_1 | x0) is EDM's prior term, nearly 0; for exploding variance |x0|^2 / (2 sigma(1)^2)."""
+    process, x0 = Affine(schedule), random_cloud(SIZES)
+    kl = process.noised(x0, times(1.0, 1.0)).kl(process.prior(x0))
+    limit = squared_norm(x0) / (2 * 20.0**2) if isinstance(schedule, Exploding) else 0.0
+    assert (kl - limit).abs().max() < 1e-3
     assert (process.prior(x0).mean.x == 0).all()
 
 
@@ -191,3 +180,27 @@ def test_eta_outside_its_range_is_refused():
     with pytest.raises(ValueError, match="eta must lie"):
         Affine(Polynomial(), 1.5)
     assert Affine(Polynomial()).with_eta(0.25).eta == 0.25
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_the_standard_velocity_points_along_the_path(schedule):
+    """v = a x0 + b eps is dz/dt over the Wronskian of (alpha, sigma), and with z it gives x0 back."""
+    t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    (alpha, sigma), (d_alpha, d_sigma) = torch.func.jvp(schedule.__call__, (t,), (torch.ones_like(t),))[:2]
+    a, b = schedule.velocity(t)
+    wronskian = alpha * d_sigma - d_alpha * sigma
+    assert torch.allclose(alpha * b - sigma * a, torch.ones_like(t))
+    assert torch.allclose(a, d_alpha / wronskian) and torch.allclose(b, d_sigma / wronskian)
+
+
+def test_schedules_end_where_they_say():
+    """Noise left in the data, and signal left in the noise."""
+    ends = times(0.0, 1.0)
+    for schedule, first, last in [
+        (Cosine(1e-5), 1e-5**0.5, 1e-5**0.5),
+        (Linear(0.01), 0.01, 0.0),
+        (Exploding(0.002, 80.0), 0.002, 1.0),
+    ]:
+        alpha, sigma = schedule(ends)
+        assert float(sigma[0]) == pytest.approx(first) and float(alpha[1]) == pytest.approx(last, abs=1e-12)
+    assert float(Exploding(0.002, 80.0)(ends)[1][1]) == pytest.approx(80.0)

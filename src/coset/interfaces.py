@@ -51,6 +51,15 @@ class Schedule(ABC):
     def time(self, log_snr: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         """The inverse of `log_snr`."""
 
+    def velocity(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """a, b of the velocity v = a x0 + b eps, with alpha b - sigma a = 1, so that x0 = b z - sigma v.
+
+        v points along the path, dz/dt over its own Wronskian alpha sigma' - alpha' sigma: that of Salimans & Ho (2022)
+        for variance-preserving schedules, eps - x0 for flow matching. The default here is the former.
+        """
+        alpha, sigma = self(t)
+        return -sigma, alpha
+
 
 class Process(nn.Module, ABC):
     """A noising process and its reverse, as Gaussians."""

@@ -10,11 +10,11 @@ from coset.cloud import Cloud, squared_norm
 from coset.codecs.features import Features
 from coset.diffusion import Diffusion
 from coset.interfaces import Draw, Network, Process
-from coset.networks.outputs import FromClean, FromNoise
+from coset.networks.outputs import FromClean, FromNoise, FromVelocity
 from coset.noise import Noise
-from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes
+from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
-from coset.processes.schedules import Polynomial
+from coset.processes.schedules import Linear, Polynomial
 from coset.recipes.registry import build, find_recipe
 from coset.symmetry.targets import plain
 from example_clouds import padded, random_cloud, small_molecules
@@ -29,6 +29,17 @@ class Guess(Network):
 
     def forward(self, z: Cloud, t: Tensor) -> Cloud:
         return z.scale(t.to(z.x.dtype)).center()
+
+
+class Oracle(Network):
+    """Always the same answer."""
+
+    def __init__(self, answer: Cloud) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, z: Cloud, t: Tensor) -> Cloud:
+        return self.answer
 
 
 class Recorder:
@@ -84,6 +95,14 @@ def test_the_weight_is_the_signal_to_noise_ratio():
     t = torch.tensor([0.1, 0.5, 0.9])
     alpha, sigma = PROCESS.schedule(t)
     assert torch.allclose(WEIGHT(t), (alpha / sigma).square())
+
+
+def test_the_velocity_s_weight_counts_its_error():
+    """Where the velocity is off by e the loss is |e|^2 / (2 size), whatever the noise level."""
+    schedule, t = Linear(), torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    z, wrong = random_cloud([3, 5, 4]), random_cloud([3, 5, 4], seed=1)
+    away = FromVelocity(Oracle(wrong), schedule)(z, t) - FromVelocity(Oracle(wrong.scale(0.0)), schedule)(z, t)
+    assert torch.allclose(VelocityWeight(schedule)(t) * squared_norm(away), squared_norm(wrong))
 
 
 def test_times_are_uniform_on_their_grid():

@@ -11,10 +11,10 @@ from torch import nn
 from coset.cloud import Cloud
 from coset.gaussian import standard_normal
 from coset.interfaces import Network, Schedule
-from coset.networks.outputs import FromClean, FromNoise
+from coset.networks.outputs import FromClean, FromNoise, FromVelocity
 from coset.noise import Noise
 from coset.processes.affine import Affine
-from coset.processes.schedules import Polynomial
+from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
 from coset.scales import Centred
 from example_clouds import random_cloud
 
@@ -61,12 +61,26 @@ def test_the_true_noise_gives_the_clean_cloud_and_back(dtype, atol):
         assert (back.x - eps.x).abs().max() < atol and (back.h - eps.h).abs().max() < atol
 
 
+@pytest.mark.parametrize("schedule", [Polynomial(), Cosine(), Linear(), Exploding(0.01, 10.0)], ids=str)
+def test_the_true_velocity_gives_the_clean_cloud(schedule):
+    """At every noise level, both ends included."""
+    x0, eps = random_cloud([4, 6, 5]), random_cloud([4, 6, 5], seed=1)
+    for times in ([0.0, 0.001, 0.1], [0.5, 0.9, 1.0]):
+        t = torch.tensor(times, dtype=torch.float64)
+        a, b = schedule.velocity(t)
+        z = Affine(schedule).noised(x0, t).at(eps)
+        found = FromVelocity(Oracle(x0.scale(a) + eps.scale(b)), schedule)(z, t)
+        assert (found.x - x0.x).abs().max() < 1e-10 and (found.h - x0.h).abs().max() < 1e-10
+
+
 def test_a_clean_prediction_is_handed_on():
     x0, z = random_cloud([3]), random_cloud([3], seed=1)
     assert FromClean(Oracle(x0))(z, torch.tensor([0.5])) is x0
 
 
 def test_schedules_without_signal_at_the_end_are_refused():
+    with pytest.raises(ValueError, match=r"alpha\(1\)"):
+        FromNoise(Oracle(random_cloud([3])), Linear())
     FromNoise(Oracle(random_cloud([3])), Vanishing(1.1e-4))
     for end in (0.0, 0.9e-4):
         with pytest.raises(ValueError, match=r"alpha\(1\)"):

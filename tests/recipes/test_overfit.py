@@ -26,10 +26,10 @@ TINY |= {"pose_width": 16, "pose_depth": 2, "pose_heads": 2, "pose_kernels": 8}
 POSED = {"edm", "gdm", "dit"}  # no random poses between the data and the network
 
 
-def tiny(name: str, seed: int = 0) -> Diffusion:
+def tiny(name: str, seed: int = 0, **others: str) -> Diffusion:
     recipe = find_recipe(name)
     known = {key: value for key, value in TINY.items() if key in recipe.settings.model_fields}
-    return build(name, recipe.resolve(known | {"seed": seed}), types=5)
+    return build(name, recipe.resolve(known | {"seed": seed} | others), types=5)
 
 
 def copies(times: int) -> Cloud:
@@ -75,9 +75,12 @@ class BestLinear(Denoiser):
         return replace(z, x=z.x * gain[0], h=(self.h_mean + (z.h - alpha * self.h_mean) * gain[1]) * z.mask)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_loss_of_given_draws_falls_tenfold(name):
-    diffusion = tiny(name)
+CROSSES = [("edm", {"schedule": "cosine"}), ("dit", {"schedule": "linear", "predict": "velocity"})]
+
+
+@pytest.mark.parametrize(("name", "others"), [(name, {}) for name in RECIPES] + CROSSES, ids=str)
+def test_the_loss_of_given_draws_falls_tenfold(name, others):
+    diffusion = tiny(name, **others)
     before = loss_of(diffusion, 4, step=0)
     train(diffusion, steps=200, times=4, fresh=False)
     assert loss_of(diffusion, 4, step=0) < before / 10
@@ -126,6 +129,11 @@ def test_wrong_settings_are_refused_with_the_right_names(name):
         recipe.resolve({"size": "huge"})
     with pytest.raises(ValueError, match="setting width: got 0"):
         recipe.resolve({"width": 0})
+
+
+def test_noise_cannot_be_predicted_where_the_end_holds_no_signal():
+    with pytest.raises(ValueError, match="predicts clean data or velocity"):
+        tiny("edm", schedule="linear")
 
 
 def test_unknown_recipes_are_refused_with_the_list():

@@ -34,6 +34,23 @@ class FromNoise(Denoiser):
         return z.scale((1 / alpha).to(dtype)) - self.network(z, t).scale((sigma / alpha).to(dtype))
 
 
+class FromVelocity(Denoiser):
+    """The network predicts the velocity v of the path: x0 = b z - sigma v with the schedule's own b.
+
+    Defined for every schedule and at both ends: v-prediction (Salimans & Ho 2022) where variance is preserved, flow
+    matching's eps - x0 for the linear one (Lipman et al. 2023).
+    """
+
+    def __init__(self, network: Network, schedule: Schedule) -> None:
+        super().__init__()
+        self.network, self.schedule = network, schedule
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
+        (_, sigma), (_, b) = self.schedule(t), self.schedule.velocity(t)
+        dtype = z.x.dtype
+        return z.scale(b.to(dtype)) - self.network(z, t).scale(sigma.to(dtype))
+
+
 class FromClean(Denoiser):
     """The network predicts the clean cloud itself."""
 

@@ -30,6 +30,17 @@ class NoiseWeight:
 
 
 @dataclass(frozen=True)
+class VelocityWeight:
+    """1 / sigma^2: makes the error of x0 that of the velocity (Salimans & Ho 2022; Lipman et al. 2023, eq. 23)."""
+
+    schedule: Schedule
+
+    def __call__(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        _, sigma = self.schedule(t)
+        return sigma.square().reciprocal()
+
+
+@dataclass(frozen=True)
 class PowerTimes:
     """t = u^power with u uniform on [0, 1): 1 is uniform, more spends more of the training at low noise.
 

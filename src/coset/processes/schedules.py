@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,3 +36,88 @@ class Polynomial(Schedule):
     def _alpha2(self, t):
         last = 1e-3 * (1 - ((self.steps - 1) / self.steps) ** 2) ** 2
         return (1 - 2 * self.precision) * (1 - t.square()).square().clamp_min(last) + self.precision
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """alpha = cos, sigma = sin of an angle linear in t, variance preserving (Nichol & Dhariwal 2021).
+
+    The angle stops short of both ends, so that sigma(0)^2 = alpha(1)^2 = precision, as the polynomial schedule has it.
+    """
+
+    precision: float = 1e-5
+
+    def __call__(self, t):
+        angle = self._first + t.double() * (math.pi / 2 - 2 * self._first)
+        return angle.cos(), angle.sin()
+
+    def log_snr(self, t):
+        alpha, sigma = self(t)
+        return 2 * (alpha.log() - sigma.log())
+
+    def time(self, log_snr):
+        angle = torch.atan(torch.exp(-0.5 * log_snr.double()))
+        return ((angle - self._first) / (math.pi / 2 - 2 * self._first)).clamp(0, 1)
+
+    @property
+    def _first(self) -> float:
+        return math.asin(math.sqrt(self.precision))
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """alpha = 1 - t, sigma = s + (1 - s) t: flow matching between data and normal noise (Lipman et al. 2023, eq. 20).
+
+    s = sigma_min is the noise left at t = 0, in the units of the encoded data; s = 0 is the straight line between the
+    two ends (rectified flow), whose likelihood is not defined. alpha(1) = 0: eps says nothing of x0 there, so
+    networks predict velocity or clean data.
+    """
+
+    sigma_min: float = 1e-3
+
+    def __call__(self, t):
+        t = t.double()
+        return 1 - t, self.sigma_min + (1 - self.sigma_min) * t
+
+    def log_snr(self, t):
+        alpha, sigma = self(t)
+        return 2 * (alpha.log() - sigma.log())
+
+    def time(self, log_snr):
+        # (1 - t) / (s + (1 - s) t) = ratio, solved for t; with its inverse where that is the finite one.
+        ratio, inverse = torch.exp(0.5 * log_snr.double()), torch.exp(-0.5 * log_snr.double())
+        near_noise = (1 - self.sigma_min * ratio) / (1 + (1 - self.sigma_min) * ratio)
+        near_data = (inverse - self.sigma_min) / (inverse + 1 - self.sigma_min)
+        return torch.where(log_snr < 0, near_noise, near_data).clamp(0, 1)
+
+    def velocity(self, t):
+        one = torch.ones_like(t.double())
+        return -one, (1 - self.sigma_min) * one
+
+
+@dataclass(frozen=True)
+class Exploding(Schedule):
+    """alpha = 1, sigma^(1/rho) linear between both ends: variance exploding on Karras et al.'s grid (2022, eq. 5).
+
+    sigma_min, sigma_max: noise at t = 0 and t = 1 in the units of the encoded data; sigma_max must dwarf the data.
+    """
+
+    sigma_min: float = 1e-3
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __call__(self, t):
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        t = t.double()
+        return torch.ones_like(t), (low + (high - low) * t) ** self.rho
+
+    def log_snr(self, t):
+        return -2 * self(t)[1].log()
+
+    def time(self, log_snr):
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return ((torch.exp(-0.5 * log_snr.double() / self.rho) - low) / (high - low)).clamp(0, 1)
+
+    def velocity(self, t):
+        one = torch.ones_like(t.double())
+        return 0 * one, one

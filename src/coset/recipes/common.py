@@ -1,4 +1,4 @@
-"""Parts that several recipes share: EDM's process, features and loss."""
+"""Parts that several recipes share: an affine process, EDM's features, what the network predicts and the loss of it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import torch
 
 from coset.codecs.features import Features
 from coset.diffusion import Augmentation, Diffusion
-from coset.interfaces import Denoiser
-from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes
+from coset.interfaces import Denoiser, Network, Schedule
+from coset.networks.outputs import FromNoise, FromVelocity
+from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
-from coset.processes.schedules import Polynomial
+from coset.processes.schedules import Cosine, Linear, Polynomial
 from coset.recipes.settings import Training
 from coset.symmetry.targets import plain
 
+SCHEDULES: dict[str, Schedule] = {"polynomial": Polynomial(), "cosine": Cosine(), "linear": Linear()}
 
-def polynomial_process() -> Affine:
-    """EDM's "polynomial_2", precision 1e-5, T = 1000, ancestral."""
-    return Affine(Polynomial())
+
+def affine_process(s: Training) -> Affine:
+    """EDM's "polynomial_2" as published (precision 1e-5, T = 1000), or another schedule; ancestral."""
+    return Affine(SCHEDULES[s.schedule])
+
+
+def predicting(network: Network, process: Affine, s: Training) -> Denoiser:
+    """The network as a denoiser: it predicts the noise, as published, or the velocity."""
+    return {"noise": FromNoise, "velocity": FromVelocity}[s.predict](network, process.schedule)
 
 
 def qm9_features(process: Affine, types: int) -> Features:
@@ -28,7 +36,8 @@ def qm9_features(process: Affine, types: int) -> Features:
 def affine_diffusion(
     codec: Features, process: Affine, denoiser: Denoiser, s: Training, augment: Augmentation | None = None
 ) -> Diffusion:
-    """The parts under EDM's noise-weighted loss with the plain target."""
+    """The parts under the squared error of what the network predicts, with the plain target."""
     times = GridTimes() if s.times == "grid" else PowerTimes(s.time_power)
-    loss = Denoising(NoiseWeight(process.schedule), plain, times, padded=s.padded_loss)
+    weight = {"noise": NoiseWeight, "velocity": VelocityWeight}[s.predict](process.schedule)
+    loss = Denoising(weight, plain, times, padded=s.padded_loss)
     return Diffusion(codec, process, denoiser, loss, augment)

@@ -6,8 +6,7 @@ from coset.diffusion import Augmentation, Diffusion
 from coset.interfaces import Network
 from coset.networks.egnn import EGNN
 from coset.networks.gnn import GNN
-from coset.networks.outputs import FromNoise
-from coset.recipes.common import affine_diffusion, polynomial_process, qm9_features
+from coset.recipes.common import affine_diffusion, affine_process, predicting, qm9_features
 from coset.recipes.settings import MessagePassing
 from coset.symmetry.augmentation import random_rotation
 
@@ -22,22 +21,19 @@ SIZES = {
 
 def edm(s: MessagePassing, types: int) -> Diffusion:
     """Equivariant by its network: EGNN, noise prediction, polynomial schedule."""
-    return _noise_predicting(EGNN(types + 1, s.width, s.depth), s, types)
+    return _composed(EGNN(types + 1, s.width, s.depth), s, types)
 
 
 def gdm(s: MessagePassing, types: int) -> Diffusion:
     """No symmetry: a message-passing network that sees raw coordinates."""
-    return _noise_predicting(GNN(types + 1, s.width, s.depth), s, types)
+    return _composed(GNN(types + 1, s.width, s.depth), s, types)
 
 
 def gdm_aug(s: MessagePassing, types: int) -> Diffusion:
     """Symmetry from the data: `gdm` trained on molecules in random poses."""
-    return _noise_predicting(GNN(types + 1, s.width, s.depth), s, types, random_rotation)
+    return _composed(GNN(types + 1, s.width, s.depth), s, types, random_rotation)
 
 
-def _noise_predicting(
-    network: Network, s: MessagePassing, types: int, augment: Augmentation | None = None
-) -> Diffusion:
-    process = polynomial_process()
-    denoiser = FromNoise(network, process.schedule)
-    return affine_diffusion(qm9_features(process, types), process, denoiser, s, augment)
+def _composed(network: Network, s: MessagePassing, types: int, augment: Augmentation | None = None) -> Diffusion:
+    process = affine_process(s)
+    return affine_diffusion(qm9_features(process, types), process, predicting(network, process, s), s, augment)

@@ -15,6 +15,7 @@ class Training(BaseModel):
     batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place. warmup: optimiser steps of
     linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
     rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
+    schedule, predict: noise levels and what the network predicts; the linear schedule (flow matching) needs velocity.
     times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low noise.
     """
 
@@ -36,6 +37,8 @@ class Training(BaseModel):
     ema: tuple[float, ...] = (0.9999,)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    schedule: Literal["polynomial", "cosine", "linear"] = "polynomial"
+    predict: Literal["noise", "velocity"] = "noise"
     padded_loss: bool = False
     times: Literal["uniform", "grid"] = "uniform"
     time_power: float = Field(1.0, gt=0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from coset.diffusion import Diffusion
+from coset.interfaces import Denoiser
 from coset.networks.dit import DiT, PoseTransformer
-from coset.networks.outputs import FromNoise
 from coset.processes.affine import Affine
-from coset.recipes.common import affine_diffusion, polynomial_process, qm9_features
+from coset.recipes.common import affine_diffusion, affine_process, predicting, qm9_features
 from coset.recipes.settings import Haar, Plain, Recursive
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import HaarFrame, RecursiveFrame
@@ -31,32 +31,32 @@ SIZES_LEARNED = SIZES | {
 
 def dit(s: Plain, types: int) -> Diffusion:
     """No symmetry: a plain transformer."""
-    process = polynomial_process()
+    process = affine_process(s)
     return affine_diffusion(qm9_features(process, types), process, _transformer(s, types, process), s)
 
 
 def dit_aug(s: Plain, types: int) -> Diffusion:
     """Symmetry from the data: a plain transformer trained on molecules in random poses."""
-    process = polynomial_process()
+    process = affine_process(s)
     denoiser = _transformer(s, types, process)
     return affine_diffusion(qm9_features(process, types), process, denoiser, s, augment=random_rotation)
 
 
 def symdiff_h(s: Haar, types: int) -> Diffusion:
     """Symmetry from a uniformly random pose at every call, in training and in sampling (SymDiff-H)."""
-    process = polynomial_process()
+    process = affine_process(s)
     denoiser = Symmetrised(_transformer(s, types, process), HaarFrame(s.reflections))
     return affine_diffusion(qm9_features(process, types), process, denoiser, s)
 
 
 def symdiff(s: Recursive, types: int) -> Diffusion:
     """Symmetry from a learned random pose: R = g f(g^T z, eta), g Haar, f a small transformer."""
-    process = polynomial_process()
+    process = affine_process(s)
     pose = PoseTransformer(s.pose_noise, s.pose_width, s.pose_depth, s.pose_heads, s.pose_kernels)
     frame = RecursiveFrame(pose, s.pose_noise, s.reflections)
     denoiser = Symmetrised(_transformer(s, types, process), frame)
     return affine_diffusion(qm9_features(process, types), process, denoiser, s)
 
 
-def _transformer(s: Plain, types: int, process: Affine) -> FromNoise:
-    return FromNoise(DiT(types + 1, s.width, s.depth, s.heads, s.kernels), process.schedule)
+def _transformer(s: Plain, types: int, process: Affine) -> Denoiser:
+    return predicting(DiT(types + 1, s.width, s.depth, s.heads, s.kernels), process, s)
