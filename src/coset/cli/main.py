@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from coset.cli import evaluate, lists, sample, train
+from coset.cli import evaluate, likelihood, lists, sample, train
 
 # Read when torch is first imported, which no module here does before a command runs. Threads that sleep while they wait
 # keep a shared machine from a standstill (measured: 25 times as long beside another program with threads that spin).
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(sample.sample)
 app.command()(evaluate.evaluate)
+app.command()(likelihood.likelihood)
 app.command()(lists.recipes)
 app.command()(lists.models)
 app.add_typer(lists.data, name="data")
