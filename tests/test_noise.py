@@ -109,3 +109,12 @@ def test_compiled_noise_is_the_same(request):
     for step in (1, 2, 3):
         expected = Noise(SEEDS.seeds, step).fork(1).normal(4, 3)
         assert torch.equal(compiled(SEEDS.seeds, torch.tensor(step)), expected)
+
+
+def test_numbered_noises_are_independent_and_keep_step_and_stream():
+    noise = Noise(torch.arange(20_000)).at(3).fork(2)
+    first, second = noise.number(0).normal(), noise.number(1).normal()
+    assert abs(float((first * second).mean())) < 4 / 20_000**0.5
+    assert torch.equal(noise.number(1).normal(), second)
+    assert not torch.equal(noise.at(4).number(1).normal(), second) and not torch.equal(noise.normal(), first)
+    assert noise.number(100).step == 3 and noise.number(100).stream == noise.stream

@@ -51,6 +51,10 @@ class Noise:
         """An independent stream; forks of forks differ as long as each fork is below 16."""
         return replace(self, stream=16 * self.stream + stream + 1)
 
+    def number(self, index: int) -> Noise:
+        """The index-th of any number of independent noises, of the same step and stream."""
+        return replace(self, seeds=mix(mix(self.seeds) + index))
+
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "b *shape"]:
         """Uniform on [0, 1). The numbers at position (i, j, ...) do not depend on shape[0]."""
         # Rounding to fewer digits would turn the largest numbers into 1.

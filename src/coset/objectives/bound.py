@@ -108,7 +108,7 @@ class Bound:
 
         def estimates(z: Cloud, t: Tensor, noise: Noise) -> list[Cloud]:
             narrow = z.to(clean.x.dtype)
-            return [denoiser(narrow, t, noise.at(draw)).to(torch.float64) for draw in range(self.draws)]
+            return [denoiser(narrow, t, noise.number(draw)).to(torch.float64) for draw in range(self.draws)]
 
         t, s = self.steps(place)
         z = process.noised(x0, t).sample(noise.fork(2))
