@@ -66,12 +66,12 @@ def test_qm9_own_xyz(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.xyz", "2\n\nC 0 0 0\n", "frame 1: expected 2 lines"),
-        ("a.xyz", "1\n\nC 0 0 0\n1\n\nQq 0 0 0\n", "frame 2: unknown element 'Qq'"),
+        ("a.xyz", "2\n\nC 0 0 0\n", "record 1: expected 2 lines"),
+        ("a.xyz", "1\n\nC 0 0 0\n1\n\nQq 0 0 0\n", "record 2: atom 1: 'Qq' is no element"),
         ("a.xyz", "1\n\nC 0 0 nan\n", "record 1: .*not finite"),
-        ("a.xyz", "carbon\n", "frame 1: expected the number of atoms"),
+        ("a.xyz", "carbon\n", "record 1: expected the number of atoms"),
         ("a.xyz", "\n", "holds no molecule"),
-        ("a.sdf", "nonsense\n\n\nmore nonsense\n$$$$\n", "record 1: not a readable"),
+        ("a.sdf", "nonsense\n\n\nmore nonsense\n$$$$\n", "record 1: the MOL block is cut"),
         ("a.mol2", "", "expected a name that ends in .sdf"),
     ],
 )

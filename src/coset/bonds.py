@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # worker processes import this file and have no use for torch
 
 Perception = Literal["distance", "rdkit"]
 PERCEPTIONS = ("distance", "rdkit")
+CROWD = 28  # neighbours of an atom; RDKit's time to find rings explodes beyond, and at 100 it crashes
 _KINDS = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 # Bond-order assignments that RDKit may try before a charge is given up; RDKit up to 2025.3 knows no limit.
 _SEARCH: dict[str, Any] = (
@@ -55,7 +57,8 @@ def bond_orders(numbers: Int[NDArray, "b n"], positions: Float[NDArray, "b n 3"]
     """Bond orders 0-3 by the distance rule of EDM (Hoogeboom et al. 2022, `qm9/bond_analyze.py`).
 
     A pair closer than its single-bond threshold is bonded; within that a double bond is tested, within that a
-    triple bond. Comparisons are strict, on 100 d in float64. Aromatic bonds come out as singles and doubles.
+    triple bond. Comparisons are strict, on 100 d in float64. Aromatic bonds come out as singles and doubles. Two
+    atoms at one place get the highest bond that is tabulated for them, as in the published code.
     numbers: atomic numbers, zero where padded. positions: Angstrom. Symmetric, zero on the diagonal.
     """
     numbers, positions = np.asarray(numbers), np.asarray(positions, dtype=np.float64)
@@ -85,22 +88,30 @@ def bond_graph(numbers: Iterable[int], orders: Int[NDArray, "n n"]) -> Chem.RWMo
     return graph
 
 
+def crowded(orders: Int[NDArray, "n n"]) -> bool:
+    """Whether an atom has more than `CROWD` bonds: a heap of atoms, whose bonds must not be handed to RDKit."""
+    return bool((np.asarray(orders) > 0).sum(-1).max(initial=0) > CROWD)
+
+
 def to_rdkit(molecule: Molecule, perception: Perception = "distance") -> Chem.Mol:
     """An RDKit molecule with bonds, the 3D conformer and the molecule's properties. Never adds hydrogens.
 
     perception "distance": bonds of `bond_orders`, no charges. Where those cannot be sanitised (a valence too
-    high, say) the molecule comes unsanitised with property `sanitized` "false". Atoms that lack a bond are
-    radicals. perception "rdkit": `rdDetermineBonds` at total charge 0, else +1, else -1, recorded in property
-    `charge`; where none succeeds, "distance". Property `perception` names what was used.
+    high, say) the molecule comes unsanitised with property `sanitized` "false", and without bonds if it is
+    `crowded`. Atoms that lack a bond are radicals. perception "rdkit": `rdDetermineBonds` at total charge 0,
+    else +1, else -1, recorded in property `charge`; where none succeeds, "distance". Property `perception` names
+    what was used. Atoms at one place have bonds as in `bond_orders`, and leave the molecule without stereochemistry
+    where they leave a bond without direction.
     """
     if perception not in PERCEPTIONS:
         raise ValueError(f"Unknown perception {perception!r}; choose one of {', '.join(PERCEPTIONS)}.")
     with rdBase.BlockLogs():
+        orders = bond_orders(molecule.numbers[None], molecule.positions[None])[0]
         graph, extra = None, {}
-        if perception == "rdkit":
+        if perception == "rdkit" and not crowded(orders):
             graph, extra = _determine_bonds(molecule)
         if graph is None:
-            graph, extra = _distance_bonds(molecule)
+            graph, extra = _distance_bonds(molecule, orders)
         for name, value in (*molecule.properties.items(), *extra.items()):
             graph.SetProp(str(name), str(value))
         return graph
@@ -116,19 +127,24 @@ def smiles(mol: Chem.Mol, hydrogens: bool = False) -> str:
         return Chem.MolToSmiles(Chem.RemoveHs(mol, options, sanitize=False))
 
 
-def _distance_bonds(molecule: Molecule) -> tuple[Chem.Mol, dict[str, str]]:
-    orders = bond_orders(molecule.numbers[None], molecule.positions[None])[0]
-    raw = bond_graph(molecule.numbers, orders)
+def _distance_bonds(molecule: Molecule, orders: Int8[NDArray[np.int8], "n n"]) -> tuple[Chem.Mol, dict[str, str]]:
+    heap = crowded(orders)
+    raw = bond_graph(molecule.numbers, np.zeros_like(orders) if heap else orders)
     raw.AddConformer(_conformer(molecule))
     for atom in raw.GetAtoms():
         atom.SetNoImplicit(True)
     graph = Chem.Mol(raw)
     try:
+        if heap:
+            raise ValueError("a heap of atoms is no molecule")
         Chem.SanitizeMol(graph)
     except ValueError:
         raw.UpdatePropertyCache(strict=False)
         return raw.GetMol(), {"perception": "distance", "sanitized": "false"}
-    Chem.AssignStereochemistryFrom3D(graph)
+    with suppress(RuntimeError):  # two atoms at one place: no direction, so no stereochemistry
+        stereo = Chem.Mol(graph)
+        Chem.AssignStereochemistryFrom3D(stereo)
+        graph = stereo
     return graph, {"perception": "distance", "sanitized": "true"}
 
 

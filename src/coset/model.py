@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import count
@@ -10,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+import coset
 from coset.diffusion import Diffusion
 from coset.molecule import Molecule, Vocabulary
 from coset.networks.precision import set_trunk_precision
@@ -21,8 +26,14 @@ from coset.training.checkpoint import load_tensors, save_tensors, write_json
 from coset.training.state import load_parameters
 
 WEIGHTS = Path(__file__).parent / "weights"
+SUFFIX = ".safetensors"
+MOST_MOLECULES, MOST_ATOMS = 10_000_000, 1000  # of one call, of one molecule: beyond it is a slip of the keyboard
 Keep = Callable[[Molecule], bool]
 Progress = Callable[[float, int], None]
+
+
+class UnseenSize(UserWarning):
+    """Molecules were asked for of a size that the model's training data does not have."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,8 @@ class Model:
         """n molecules; molecule i depends on the seed and i alone.
 
         options: fields of `Sampling` (steps=100, eta=1.0, grid_power=1.5, atoms, final_noise, tokens), and keep and
-        progress of `draw`. Raises ValueError for n < 1, for sizes the model never saw and options that do not fit.
+        progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit; warns
+        (`UnseenSize`) of sizes the model never saw.
         """
         return self.draw(n, seed, **options).molecules
 
@@ -74,10 +86,13 @@ class Model:
 
         Raises ValueError too where fewer than 1 in 200 of the first thousand pass.
         """
-        if n < 1:
-            raise ValueError(f"the number of molecules must be at least 1; got {n}")
+        if not 1 <= n <= MOST_MOLECULES:
+            raise ValueError(f"the number of molecules must be at least 1 and at most {MOST_MOLECULES:,}; got {n}")
+        if not -(2**63) < seed < 2**63 - 1:
+            raise ValueError(f"a seed must fit into 64 bits; got {seed}")
         sampling = _sampling(options)
-        self._check_size(sampling.atoms)
+        if note := self.unseen_size(sampling.atoms):
+            warnings.warn(note, UnseenSize, stacklevel=2)
         counts = {"work": 0.0, "passed": 0, "drawn": 0}
 
         def advance(molecules: float) -> None:
@@ -103,19 +118,26 @@ class Model:
         molecules = [kept[number] for number in sorted(kept)[:n]]
         return Drawn(molecules, int(counts["drawn"]), len(kept), generator.redrawn)
 
-    def save(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
-        """Writes PATH.safetensors and PATH.json (the card)."""
-        path = Path(path)
-        tensors = {name: p.detach().to(dtype).cpu() for name, p in self.diffusion.named_parameters()}
-        save_tensors(path.with_suffix(".safetensors"), tensors, {"card": self.card})
-        write_json(path.with_suffix(".json"), self.card)
+    def unseen_size(self, atoms: int | None) -> str | None:
+        """A sentence where the training data has no molecule of this size, None where it has.
 
-    def _check_size(self, atoms: int | None) -> None:
-        if atoms is not None and atoms > self.sizes.largest:
-            raise ValueError(
-                f"this model has seen molecules of {min(self.sizes.counts)} to {self.sizes.largest} atoms; "
-                f"got atoms={atoms}"
-            )
+        Raises ValueError for more than 1,000 atoms (unless the data goes beyond): memory grows with their square.
+        """
+        seen = f"molecules of {min(self.sizes.counts)} to {self.sizes.largest} atoms"
+        if atoms is None or atoms in self.sizes.counts:
+            return None
+        if atoms > max(MOST_ATOMS, self.sizes.largest):
+            raise ValueError(f"this model has seen {seen}; got atoms={atoms}, more than {MOST_ATOMS:,}")
+        return f"this model has seen {seen}, never one of {atoms}; expect poor ones"
+
+    def save(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
+        """Writes PATH.safetensors, and beside it PATH.json: the card, with the SHA-256 of the weights."""
+        stem = str(path).removesuffix(SUFFIX)  # and not Path.with_suffix, which would cut a name such as run.v2
+        weights, card = Path(stem + SUFFIX), Path(stem + ".json")
+        tensors = {name: p.detach().to(dtype).cpu() for name, p in self.diffusion.named_parameters()}
+        save_tensors(weights, tensors, {"card": self.card})
+        with weights.open("rb") as file:
+            write_json(card, {**self.card, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
 
     def _named(self, molecule: Molecule, sampling: Sampling) -> Molecule:
         about = {"model": self.name, "steps": sampling.steps, "eta": sampling.eta, "grid_power": sampling.grid_power}
@@ -141,41 +163,74 @@ def _portions(n: int, endless: bool) -> Iterator[torch.Tensor]:
 
 
 def list_models() -> dict[str, dict[str, Any]]:
-    """Cards of the packaged models by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(WEIGHTS.glob("*.json"))}
+    """Cards of the packaged models by name. Raises ValueError naming a card that is no JSON object."""
+    return {path.stem: _read_card(path) for path in sorted(WEIGHTS.glob("*.json"))}
 
 
 def load(name_or_path: str | Path = "qm9", device: str = "cpu") -> Model:
     """A packaged model by name, or any model by the path of its .safetensors file or of its run's folder.
 
-    Raises FileNotFoundError with the known names, ValueError for files that are not whole or do not fit.
+    The weights carry their card; the .json beside them is for people and may be missing. Nothing that could run code
+    is loaded. Raises FileNotFoundError with the known names, ValueError for files that are not whole or do not fit.
     """
     path = _find(str(name_or_path))
     tensors, state = load_tensors(path)
-    if "card" not in state:
+    if not isinstance(state, dict) or "card" not in state:
         raise ValueError(f"{path} is a training checkpoint, not a model; load the model.safetensors of its folder")
     return from_card(state["card"], tensors, path, device)
 
 
 def from_card(card: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path, device: str = "cpu") -> Model:
-    """A model built from its card, with these weights."""
-    settings = find_recipe(card["recipe"]).settings(**card["settings"])
-    vocabulary = Vocabulary(tuple(card["elements"]))
-    diffusion = build(card["recipe"], settings, len(vocabulary))
+    """A model built from its card, with these weights. Raises ValueError naming `path` and what does not fit."""
+    try:
+        recipe = card["recipe"]
+        settings = find_recipe(recipe).settings(**card["settings"])
+        vocabulary = Vocabulary(tuple(card["elements"]))
+        sizes = SizeDistribution({int(atoms): int(count) for atoms, count in card["sizes"].items()})
+        diffusion = build(recipe, settings, len(vocabulary))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        version = card.get("version") if isinstance(card, dict) else None
+        raise ValueError(
+            f"{path}: its card does not fit ({_reason(error)}); it was written by coset {version or '?'}, this is "
+            f"{coset.__version__}"
+        ) from None
     load_parameters(diffusion, tensors, path)
-    sizes = SizeDistribution({int(atoms): count for atoms, count in card["sizes"].items()})
+    for name, parameter in diffusion.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(f"{path}: the weights {name} hold NaN or infinity; train again or load other weights")
     set_trunk_precision(diffusion, "bf16" if device.startswith("cuda") else "fp32")
     return Model(diffusion.eval().to(device), vocabulary, sizes, card)
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"the card {path} is not whole JSON ({error}); copy it again with its weights") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"the card {path} is no JSON object; copy it again with its weights")
+    return card
+
+
 def _find(name: str) -> Path:
-    packaged = WEIGHTS / f"{name}.safetensors"
+    packaged = WEIGHTS / f"{name}{SUFFIX}"
     path = Path(name)
     if packaged.is_file() and not path.exists():
         return packaged
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / f"model{SUFFIX}"
     if not path.is_file():
-        names = ", ".join(list_models()) or "none"
-        raise FileNotFoundError(f"no model {name!r}: not a file, not a run's folder, and not packaged ({names})")
+        names = [weights.stem for weights in sorted(WEIGHTS.glob(f"*{SUFFIX}"))]
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise FileNotFoundError(
+            f"no model {name!r}{hint}: not a file, not a run's folder, and not packaged ({', '.join(names) or 'none'})"
+        )
     return path

@@ -16,13 +16,15 @@ from rdkit import Chem
 from coset.cloud import Cloud, center
 
 Property = str | int | float
+FARTHEST = 1e8  # Angstrom, one centimetre: what lies beyond is no molecule, and its squares would lose all digits
 
 
 @dataclass(frozen=True, eq=False)
 class Molecule:
     """One molecule (or one conformer of it), of at least one atom.
 
-    numbers: atomic numbers (n,), int64. positions: Cartesian coordinates (n, 3) in Angstrom, float64, finite.
+    numbers: atomic numbers (n,), int64. positions: Cartesian coordinates (n, 3) in Angstrom, float64, each within
+    `FARTHEST` of zero. Two atoms may lie at one place: a model can draw such a thing, and the metrics then judge it.
     properties: whatever is known besides, written to SDF and XYZ files and read back.
     Anything else raises a ValueError that says what is wrong. Molecules compare by identity.
     """
@@ -46,6 +48,8 @@ class Molecule:
             raise ValueError(f"Atomic numbers lie between 1 and 118 (drop padding first), got {set(numbers.tolist())}.")
         if not np.isfinite(positions).all():
             raise ValueError("Molecule.positions holds a number that is not finite (NaN or infinity).")
+        if (farthest := np.abs(positions).max()) > FARTHEST:
+            raise ValueError(f"Molecule.positions lie within {FARTHEST:.0e} Angstrom of zero, got {farthest:.1e}.")
         object.__setattr__(self, "numbers", numbers.astype(np.int64))
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "properties", dict(self.properties))

@@ -14,3 +14,11 @@ def resolve_device(device: str) -> str:
     if device.split(":")[0] not in ("cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda; got {device!r}")
     return device
+
+
+def warn(sentence: str) -> None:
+    """A line on standard error about what is allowed but seldom meant."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, highlight=False).print(f"[yellow]warning:[/yellow] {escape(sentence)}", soft_wrap=True)

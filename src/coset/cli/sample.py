@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from coset.cli.display import console, progress_bar
-from coset.cli.options import resolve_device
+from coset.cli.options import resolve_device, warn
 
 SUFFIXES = (".sdf", ".sdf.gz", ".xyz", ".smi")
 
@@ -36,12 +37,15 @@ def sample(
     """Draw molecules and write them with bonds, seed, model and quality flags."""
     check_output(out)
     from coset.metrics.flags import flag, passes
-    from coset.model import load
+    from coset.model import UnseenSize, load
 
     trained = load(model, resolve_device(device))
     wanted = tuple(keep.split(",")) if keep else ()
+    if note := trained.unseen_size(atoms):
+        warn(note)
     started = time.monotonic()
-    with progress_bar(f"sampling with {model}", n) as update:
+    with warnings.catch_warnings(), progress_bar(f"sampling with {model}", n) as update:
+        warnings.simplefilter("ignore", UnseenSize)
         drawn = trained.draw(
             n,
             seed,
@@ -65,9 +69,10 @@ def sample(
 def check_output(out: Path) -> None:
     """Refuses what could not be written in the end, before the work is done."""
     if not out.name.endswith(SUFFIXES):
-        raise ValueError(f"cannot write {out}: expected a name that ends in {', '.join(SUFFIXES)}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {out}: the folder {out.parent} does not exist")
+        raise ValueError(f"Cannot write {out}: expected a name that ends in {', '.join(SUFFIXES)}")
+    from coset.files import check_writable
+
+    check_writable(out)
 
 
 def write(out: Path, molecules, bonds: Literal["distance", "rdkit"]) -> None:

@@ -6,7 +6,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from coset.bonds import bond_graph
+from coset.bonds import bond_graph, crowded
 
 
 def valid_smiles(numbers: Int[NDArray, "n"], orders: Int[NDArray, "n n"]) -> str | None:
@@ -17,6 +17,8 @@ def valid_smiles(numbers: Int[NDArray, "n"], orders: Int[NDArray, "n n"]) -> str
     implicit hydrogens: a molecule that lacks hydrogens can be valid without being stable.
     For GEOM-Drugs the published code makes every bond single first, so its rates are another quantity.
     """
+    if crowded(orders):
+        return None
     graph = bond_graph(numbers, orders)
     with rdBase.BlockLogs():
         try:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from coset.cloud import Cloud
 from coset.diffusion import Diffusion
-from coset.molecule import Molecule, Vocabulary
+from coset.molecule import FARTHEST, Molecule, Vocabulary
 from coset.noise import Noise
 from coset.samplers.grids import power_grid
 from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.sizes import SizeDistribution
 
+MOST_STEPS = 100_000
 ATTEMPTS = 10  # a model that gives no finite molecule in ten draws is broken, not unlucky
 
 
@@ -42,6 +43,8 @@ class Sampling:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
+        if self.steps > MOST_STEPS:
+            raise ValueError(f"steps must be at most {MOST_STEPS:,} (1,000 is what papers use); got {self.steps}")
 
 
 class Generator:
@@ -111,7 +114,8 @@ class Generator:
         cloud = sample(
             self.diffusion, like, noise, self._times, self.sampling.final_noise, lambda: self._progress(share)
         )
-        finite = cloud.x.isfinite().all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
+        within = cloud.x.abs() <= FARTHEST  # false for NaN too
+        finite = within.all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
         kept = Cloud(cloud.x[finite], cloud.h[finite], cloud.mask[finite])
         finite = finite.cpu()
         properties = [{"seed": seed, "number": number} for number in batch[finite].tolist()]
