@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from coset.bonds import bond_orders
 from coset.files import read
 from coset.metrics.connectivity import connected
-from coset.metrics.distribution import count_bond_lengths, total_variation
+from coset.metrics.distribution import (
+    BondKind,
+    bond_lengths_by_kind,
+    count_bond_lengths,
+    count_valences,
+    total_variation,
+    valences_by_element,
+)
 from coset.metrics.evaluate import evaluate
 from coset.metrics.intervals import wilson, wilson_of_clusters
 from coset.metrics.novelty import novel_count, smiles_hashes
@@ -112,11 +119,11 @@ def test_the_training_set_is_not_novel_and_lies_at_no_distance(tmp_path: Path):
     reference = build_reference("own", molecules[:150], molecules[150:])
     report = evaluate(molecules[:150], reference)
     assert report.counts["novel"] == 0
-    assert report.distances == {"sizes": 0, "atom_types": 0, "bond_lengths": 0}
+    assert report.distances == {"sizes": 0, "atom_types": 0, "bond_lengths": 0, "valences": 0}
     save_reference(tmp_path / "own.npz", reference)
     loaded = load_reference(tmp_path / "own.npz")
     assert loaded.hashes.tolist() == reference.hashes.tolist()
-    for field in ("name", "sizes", "types", "bonds", "counts", "distances"):
+    for field in ("name", "sizes", "types", "bonds", "counts", "distances", "valences"):
         assert getattr(loaded, field) == getattr(reference, field)
     assert evaluate(molecules[150:], loaded).counts == reference.counts
 
@@ -128,6 +135,58 @@ def test_packaged_references(name: str, train: int, test: int):
     assert reference.counts["molecules"] == test
     assert (np.diff(reference.hashes.astype(np.int64)) > 0).all()
     assert sum(reference.types.values()) == sum(size * count for size, count in reference.sizes.items())
+    assert sum(reference.valences.values()) == sum(reference.types.values())
+    assert set(reference.distances) == {"sizes", "atom_types", "bond_lengths", "valences"}
+
+
+def stored(path: Path, **changes) -> Path:
+    """A reference file whose header has been changed; None takes a key away."""
+    molecules = read(DATA / "qm9_200.npz")[:20]
+    save_reference(path, build_reference("own", molecules[:15], molecules[15:]))
+    with np.load(path) as file:
+        arrays = dict(file)
+    header = {**json.loads(arrays["header"].tobytes()), **changes}
+    kept = {key: value for key, value in header.items() if value is not None}
+    arrays["header"] = np.frombuffer(json.dumps(kept).encode(), dtype=np.uint8)
+    if "version" not in kept:
+        del arrays["valences"]  # as files of the first version are
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def test_a_reference_of_the_first_version_still_works(tmp_path: Path):
+    reference = load_reference(stored(tmp_path / "old.npz", version=None))
+    assert reference.valences == {}
+    report = evaluate(read(DATA / "qm9_200.npz")[:5], reference)
+    assert report.distances is not None and set(report.distances) == {"sizes", "atom_types", "bond_lengths"}
+
+
+def test_a_later_or_broken_reference_is_refused(tmp_path: Path):
+    path = stored(tmp_path / "new.npz", version=99)
+    with pytest.raises(ValueError, match="version 99; this coset reads up to"):
+        load_reference(path)
+    whole = stored(tmp_path / "own.npz").read_bytes()
+    for end in range(0, len(whole), 97):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ValueError, match="not a whole reference file"):
+            load_reference(path)
+    np.save(tmp_path / "array.npy", np.arange(3))
+    with pytest.raises(ValueError, match="not a whole reference file"):
+        load_reference(tmp_path / "array.npy")
+
+
+def test_the_packaged_valences_are_those_of_the_data():
+    """Nearly all of QM9's atoms have the valence that their element is known for."""
+    found = valences_by_element(load_reference("qm9").valences)
+    assert {number: counts.most_common(1)[0][0] for number, counts in found.items()} == {1: 1, 6: 4, 7: 3, 8: 2, 9: 1}
+
+
+def test_histograms_come_apart_into_what_was_counted():
+    numbers, positions, orders = rows(WATER, FAR, HYDROXYL)
+    lengths = bond_lengths_by_kind(count_bond_lengths(numbers, positions, orders))
+    assert {kind: sum(bins.values()) for kind, bins in lengths.items()} == {BondKind(1, 8, 1): 5, BondKind(1, 9, 1): 1}
+    assert set(lengths[BondKind(1, 9, 1)]) == {46}  # 0.92 Angstrom in bins of 2 pm
+    assert valences_by_element(count_valences(numbers, orders)) == {8: {2: 2, 1: 1}, 1: {1: 6}, 9: {1: 1}}
 
 
 def test_rates_are_shares_of_the_counts():

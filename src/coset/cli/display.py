@@ -2,30 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from coset.cli.cards import Card
     from coset.metrics.evaluate import Report
 
 console = Console(highlight=False)
 
 
 def quality_table(report: Report) -> Table:
-    """The rates with their intervals, beside the data's own."""
+    """The rates with their intervals, beside the data's own, and by the file's bonds where it holds them."""
     table = Table(title=f"{report.counts['molecules']:,} molecules, per cent", title_justify="left")
-    for heading in ("", "value", "95 % interval", "data's own", "difference"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    headings = ["", "value", "95 % interval", "data's\nown", "difference"]
+    headings += (
+        ["file's\nbonds"] if report.file_bonds else []
+    )  # its intervals, in JSON and page, would not fit 80 columns
+    for heading in headings:
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for row in report.rows():
         own = "" if row.data is None else f"{row.data:.2f}"
         difference = "" if row.difference is None else f"{row.difference:+.2f}"
-        table.add_row(row.name, f"{row.value:.2f}", f"{row.low:.2f} - {row.high:.2f}", own, difference)
+        other = "-" if row.file_bonds is None else _rate(*astuple(row.file_bonds))[0]
+        table.add_row(row.name, *_rate(row.value, row.low, row.high), own, difference, *[other][: len(headings) - 5])
     return table
+
+
+def model_table(cards: Sequence[Card]) -> Table:
+    """One line a model: what it is, how large, and its measured rates."""
+    table = Table("model", "recipe", "parameters", "on disk", "molecules seen", "measured")
+    for card in cards:
+        values = card.values
+        rates = values.get("metrics", {}).get("rates", {})
+        measured = "\n".join(f"{key.replace('_', ' ')} {100 * value:.1f} %" for key, value in rates.items())
+        size, seen = f"{card.size / 1e6:.1f} MB", f"{values['molecules_seen']:,}"
+        table.add_row(escape(values["name"]), values["recipe"], f"{values['parameters']:,}", size, seen, measured)
+    return table
+
+
+def show_card(card: Card) -> None:
+    """A model's card on the terminal: what it is, how it was trained, its file, its rates beside the data's own."""
+    from coset.cli.cards import describe
+
+    groups = describe(card.values)
+    state = "as its card states" if card.checksum == card.sha256 else "its card states another"
+    state = "its card states none" if card.checksum is None else state
+    groups["Weights"] = {
+        "file": str(card.weights),
+        "licence": str(card.values.get("licence", "MIT, as coset" if card.packaged else "not stated")),
+        "on disk": f"{card.size:,} bytes",
+        "SHA-256": f"{card.sha256} ({state})",
+    }
+    for heading, values in groups.items():
+        table = Table(title=escape(heading), title_justify="left", title_style="bold", show_header=False, box=None)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in values.items():
+            table.add_row(escape(name), escape(value))
+        console.print(table, "")
+    if metrics := card.values.get("metrics", {}):
+        console.print(_measured(metrics))
+
+
+def _measured(metrics: Mapping[str, Any]) -> Table:
+    """The rates of a card, in per cent."""
+    title = (
+        f"Measured on {metrics['molecules']:,} molecules, {metrics['steps']} steps, seed {metrics['seed']}; per cent"
+    )
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("", "value", "95 % interval", "data's own"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, value in metrics["rates"].items():
+        low, high = metrics.get("intervals", {}).get(name, (math.nan, math.nan))
+        own = metrics.get("data", {}).get(name)
+        rate = _rate(100 * value, 100 * low, 100 * high)
+        table.add_row(name.replace("_", " "), *rate, "" if own is None else f"{100 * own:.2f}")
+    return table
+
+
+def _rate(value: float, low: float, high: float) -> tuple[str, str]:
+    unknown = math.isnan(value)
+    return ("-" if unknown else f"{value:.2f}"), ("-" if math.isnan(low) else f"{low:.2f} - {high:.2f}")
 
 
 @contextmanager

@@ -4,54 +4,105 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coset.cli.display import console, quality_table
 
+if TYPE_CHECKING:
+    from coset.metrics.evaluate import Report
+    from coset.molecule import Molecule
+
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help=".sdf, .sdf.gz, .xyz or .npz; elements and positions count.")],
+    file: Annotated[Path, typer.Argument(help=".sdf, .sdf.gz, .xyz or .npz.")],
     reference: Annotated[str, typer.Option(help="qm9, qm9-small, a reference file, or none.")] = "qm9",
     as_json: Annotated[bool, typer.Option("--json", help="Counts, rates and the data's own as JSON.")] = False,
     per_size: Annotated[bool, typer.Option(help="Counts by number of atoms, in the JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write a page to read in a browser.")] = None,
 ) -> None:  # fmt: skip
-    """Score molecules by EDM's protocol: bonds from distances, stability, validity, uniqueness, novelty."""
-    from coset.files import read
+    """Score molecules by EDM's protocol: bonds from distances, stability, validity, uniqueness, novelty.
+
+    Of an SD file the bonds it holds are scored beside, charges and aromaticity included.
+    """
+    from coset.files import check_writable, read
     from coset.metrics.evaluate import evaluate as score
+    from coset.metrics.file_bonds import read_graphs
     from coset.metrics.page import write_report
 
+    if report:
+        check_writable(report)
     started = time.monotonic()
     molecules = read(file)
-    found = score(molecules, None if reference == "none" else reference, per_size=per_size)
+    found = score(molecules, None if reference == "none" else reference, per_size, read_graphs(file))
+    seconds = time.monotonic() - started
+    if found.unknown:
+        typer.echo(f"note: {_unknown(found)}", err=True)
     if as_json:
         values = found.to_dict()
         print(json.dumps({**values.pop("counts"), **values}, indent=1))
     else:
         console.print(quality_table(found))
         for name, value in (found.distances or {}).items():
-            own = (found.data_distances or {})[name]
-            console.print(f"total variation of {name.replace('_', ' ')}: {value:.3f} (data's own {own:.3f})")
+            own = (found.data_distances or {}).get(name)
+            beside = "" if own is None else f" (data's own {own:.3f})"
+            console.print(f"total variation of {name.replace('_', ' ')}: {value:.3f}{beside}")
     if report:
-        write_report(report, found, molecules, _card(file, molecules, time.monotonic() - started))
+        write_report(report, found, molecules, report_card(file, found, molecules, seconds))
         if not as_json:
-            console.print(f"report -> {report}")
+            console.print(f"report -> {report}", markup=False, soft_wrap=True)
 
 
-def _card(file: Path, molecules, seconds: float) -> dict[str, object]:
-    """What the page says was run: the file, and what the molecules say of their model."""
+def _unknown(report: Report) -> str:
+    """What to do where the molecules hold elements that the reference lacks."""
+    names = ", ".join(report.unknown)
+    return (
+        f"the reference {report.reference} holds no {names}, so novelty and the data's own say little; "
+        "use --reference none, or a file from: coset data reference"
+    )
+
+
+def report_card(file: Path, report: Report, molecules: Sequence[Molecule], seconds: float) -> dict[str, Any]:
+    """What the page says was run: the file, its sampling, its model where that is packaged, the data."""
+    import rdkit
+
+    import coset
+    from coset.cli.cards import describe
     from coset.model import list_models
 
-    known = molecules[0].properties
-    card: dict[str, object] = {"file": file.name, "evaluated_in": f"{seconds:.1f} s"}
-    card |= {name: known[name] for name in ("model", "steps", "seed") if name in known}
-    if model := list_models().get(str(known.get("model"))):
-        card |= {"recipe": model["recipe"], "parameters": f"{model['parameters']:,}"}
-        card |= {
-            "molecules_seen_in_training": f"{model['molecules_seen']:,}",
-            "trained_on": model["hardware"],
+    sampling = {name: _told(molecules, name) for name in ("model", "steps", "eta", "grid_power", "seed")}
+    card: dict[str, Any] = {
+        "title": file.name,
+        "version": coset.__version__,
+        "Evaluation": {
+            "file": file.name,
+            "molecules": f"{len(molecules):,}",
+            "date": date.today().isoformat(),
+            "seconds": f"{seconds:.1f}",
+            "coset": coset.__version__,
+            "RDKit": rdkit.__version__,
+        },
+        "Sampling": {name: value for name, value in sampling.items() if value is not None},
+    }
+    if model := list_models().get(sampling["model"] or ""):
+        card |= describe(model)
+    if report.known is not None:
+        sizes = report.known.sizes.values()
+        card["Reference"] = {
+            "data": report.known.name,
+            "training molecules": f"{sum(sizes):,}",
+            "held-out molecules": f"{report.known.counts['molecules']:,}",
         }
-    return card
+        if report.known.name in ("qm9", "qm9-small"):
+            card["Reference"]["caveat"] = "1,638 molecules of the standard set are missing, nearly all with fluorine"
+    return {name: value for name, value in card.items() if value}
+
+
+def _told(molecules: Sequence[Molecule], name: str) -> str | None:
+    """A property that the molecules share; "several" where they differ, None where they lack it."""
+    values = {str(molecule.properties[name]) for molecule in molecules if name in molecule.properties}
+    return None if not values else values.pop() if len(values) == 1 else "several"

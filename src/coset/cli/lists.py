@@ -1,15 +1,14 @@
-"""coset recipes, coset models, coset data: what there is."""
+"""coset recipes, coset models: what there is."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from coset.cli.display import console
+from coset.cli.display import console, model_table, show_card
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -38,82 +37,26 @@ def recipes(as_json: AsJson = False) -> None:
     console.print("train one with: coset train RECIPE --set size=small")
 
 
-def models(as_json: AsJson = False) -> None:
-    """List the packaged models with their measured quality."""
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model's whole card: a packaged name, a run or a file.")] = None,
+    verify: Annotated[bool, typer.Option(help="Check weights against the checksum of their card.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the packaged models with their measured quality, show one's card, or verify weights."""
+    from coset.cli.cards import find_card
+    from coset.cli.cards import verify as check
     from coset.model import list_models
 
-    cards = list_models()
+    cards = {each: find_card(each) for each in ([name] if name else list_models())}
+    lines = [check(card) for card in cards.values()] if verify else []
     if as_json:
-        print(json.dumps(list(cards.values()), indent=1))
-        return
-    table = Table("model", "recipe", "parameters", "molecules seen", "measured")
-    for name, card in cards.items():
-        rates = card.get("metrics", {}).get("rates", {})
-        measured = "\n".join(f"{key.replace('_', ' ')} {100 * value:.1f} %" for key, value in rates.items())
-        table.add_row(name, card["recipe"], f"{card['parameters']:,}", f"{card['molecules_seen']:,}", measured)
-    console.print(table)
-
-
-data = typer.Typer(help="List, build and describe data sets.", invoke_without_command=True)
-
-
-@data.callback()
-def data_sets(context: typer.Context) -> None:
-    """List the named data sets, and say where each is or what is missing."""
-    if context.invoked_subcommand:
-        return
-    from coset.data.catalog import NAMES, open_dataset
-
-    for name in NAMES:
-        try:
-            console.print(open_dataset(name).describe())
-        except (FileNotFoundError, ValueError) as error:
-            console.print(f"{name}: not here: {error}", soft_wrap=True, markup=False)
-        console.print()
-
-
-@data.command()
-def build(
-    table: Annotated[Path, typer.Argument(help="An .npz with gdb_id, n_atoms, atomic_numbers, positions, split.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the new store.")],
-    packed: Annotated[bool, typer.Option(help="Positions as int16 milli-Angstrom.")] = False,
-    split: Annotated[str | None, typer.Option(help="Only train, valid or test.")] = None,
-    standard: Annotated[bool, typer.Option(help="Check that the table is QM9 in its standard split.")] = False,
-) -> None:
-    """Build a memory-mapped store from a table of molecules."""
-    from coset.data import qm9
-
-    store = qm9.build(table, out, splits=None if split is None else [split], packed=packed, standard=standard)
-    console.print(f"{len(store):,} molecules -> {out}")
-
-
-@data.command()
-def info(name: Annotated[str, typer.Argument(help="A named data set, a store's folder or an .npz.")]) -> None:
-    """Describe a data set, after checking every array against its checksum."""
-    from coset.data.catalog import open_dataset
-
-    dataset = open_dataset(name)
-    dataset.store.verify()
-    console.print(dataset.describe())
-
-
-@data.command()
-def reference(
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write, .npz.")],
-    name: Annotated[str, typer.Argument(help="A data set with a test split.")] = "qm9",
-) -> None:
-    """Measure a data set's train and test splits into a reference for `coset evaluate`."""
-    from coset.data.catalog import open_dataset
-    from coset.metrics.reference import build_reference, save_reference
-
-    dataset = open_dataset(name, hold_out=0)
-    train, test = ([_molecule(dataset.store, row) for row in rows] for rows in (dataset.train, dataset.test))
-    save_reference(out, build_reference(name, train, test))
-    console.print(f"reference of {name} -> {out}")
-
-
-def _molecule(store, row: int):
-    from coset.molecule import Molecule
-
-    numbers, positions = store[row]
-    return Molecule(numbers, positions)
+        about = [{**card.values, "bytes": card.size, "sha256": card.sha256} for card in cards.values()]
+        print(json.dumps(about[0] if name else about, indent=1))
+    elif verify:
+        for line in lines:
+            console.print(line, soft_wrap=True, markup=False)
+    elif name:
+        show_card(cards[name])
+    else:
+        console.print(model_table(list(cards.values())))
+        console.print("a whole card: coset models NAME; checksums: coset models --verify")

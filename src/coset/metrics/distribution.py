@@ -1,15 +1,25 @@
-"""Distributions: do sizes, elements and bond lengths come as often as in the data?"""
+"""Distributions: do sizes, elements, bond lengths and valences come as often as in the data?"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-_BIN = 2.0  # pm
+BIN = 2.0  # pm
+_BINS, _ORDERS, _ELEMENTS, _VALENCES = 256, 4, 119, 32  # how many values each part of a key can take
+
+
+class BondKind(NamedTuple):
+    """Two atomic numbers, the smaller first, and a bond order."""
+
+    first: int
+    second: int
+    order: int
 
 
 def total_variation(p: Mapping[int, int], q: Mapping[int, int]) -> float:
@@ -36,5 +46,29 @@ def count_bond_lengths(
     batch, first, second = np.nonzero(np.triu(orders))
     length = 100 * np.linalg.norm(positions[batch, first] - positions[batch, second], axis=-1)
     pair = np.sort([numbers[batch, first], numbers[batch, second]], axis=0)
-    kind = (pair[0] * 119 + pair[1]) * 4 + orders[batch, first, second]
-    return count_values(kind.astype(np.int64) * 256 + np.minimum(length / _BIN, 255).astype(np.int64))
+    kind = (pair[0] * _ELEMENTS + pair[1]) * _ORDERS + orders[batch, first, second]
+    return count_values(kind.astype(np.int64) * _BINS + np.minimum(length / BIN, _BINS - 1).astype(np.int64))
+
+
+def count_valences(numbers: Int[NDArray, "b n"], orders: Int[NDArray, "b n n"]) -> Counter[int]:
+    """Joint histogram of atoms over element and sum of bond orders (31 for more), each bin one integer key."""
+    real = numbers != 0
+    sums = np.minimum(orders.sum(-1, dtype=np.int64), _VALENCES - 1)
+    return count_values(numbers[real] * _VALENCES + sums[real])
+
+
+def bond_lengths_by_kind(counts: Mapping[int, int]) -> dict[BondKind, Counter[int]]:
+    """`count_bond_lengths` taken apart: for each kind of bond, bonds by bin; bin k spans 2 k to 2 k + 2 pm."""
+    kinds: dict[BondKind, Counter[int]] = {}
+    for key, count in counts.items():
+        pair, order = divmod(key // _BINS, _ORDERS)
+        kinds.setdefault(BondKind(*divmod(pair, _ELEMENTS), order), Counter())[key % _BINS] += count
+    return kinds
+
+
+def valences_by_element(counts: Mapping[int, int]) -> dict[int, Counter[int]]:
+    """`count_valences` taken apart: for each atomic number, atoms by their sum of bond orders."""
+    elements: dict[int, Counter[int]] = {}
+    for key, count in counts.items():
+        elements.setdefault(key // _VALENCES, Counter())[key % _VALENCES] += count
+    return elements

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coset.bonds import bond_orders
 from coset.metrics.connectivity import connected
-from coset.metrics.distribution import count_bond_lengths, count_values
+from coset.metrics.distribution import count_bond_lengths, count_valences, count_values
 from coset.metrics.stability import stable_atoms
 from coset.metrics.uniqueness import unique_smiles
 from coset.metrics.validity import valid_smiles
@@ -25,7 +25,8 @@ _CHUNK = 128
 class Measurement:
     """sizes, stable: atoms and stable atoms of m molecules. smiles: of the valid ones, else None.
 
-    types, bonds: histograms of atomic numbers and of bond lengths (`count_bond_lengths`) over all molecules.
+    types, bonds, valences: histograms over all molecules of atomic numbers, of bond lengths
+    (`count_bond_lengths`) and of sums of bond orders (`count_valences`).
     """
 
     sizes: Int[NDArray[np.int64], "m"]
@@ -34,6 +35,7 @@ class Measurement:
     smiles: tuple[str | None, ...]
     types: Counter[int]
     bonds: Counter[int]
+    valences: Counter[int]
 
     def counts(self) -> dict[str, int]:
         """Counts over all molecules; `unique` are the distinct SMILES of the valid ones."""
@@ -57,7 +59,7 @@ class Measurement:
         chosen = np.flatnonzero(self.sizes == size)
         smiles = tuple(self.smiles[i] for i in chosen)
         arrays = self.sizes[chosen], self.stable[chosen], self.connected[chosen]
-        return Measurement(*arrays, smiles, Counter(), Counter())
+        return Measurement(*arrays, smiles, Counter(), Counter(), Counter())
 
 
 def measure(molecules: Sequence[Molecule]) -> Measurement:
@@ -65,7 +67,7 @@ def measure(molecules: Sequence[Molecule]) -> Measurement:
     sizes = np.array([len(molecule) for molecule in molecules], dtype=np.int64)
     stable, single = np.zeros_like(sizes), np.zeros(len(sizes), dtype=bool)
     smiles: list[str | None] = []
-    types, bonds = Counter[int](), Counter[int]()
+    types, bonds, valences = Counter[int](), Counter[int](), Counter[int]()
     for start in range(0, len(molecules), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         numbers, positions = pad(molecules[chunk])
@@ -74,8 +76,9 @@ def measure(molecules: Sequence[Molecule]) -> Measurement:
         single[chunk] = connected(numbers, orders)
         types += count_values(numbers[numbers != 0])
         bonds += count_bond_lengths(numbers, positions, orders)
+        valences += count_valences(numbers, orders)
         smiles += [
             valid_smiles(row[:size], order[:size, :size])
             for row, order, size in zip(numbers, orders, sizes[chunk], strict=True)
         ]
-    return Measurement(sizes, stable, single, tuple(smiles), types, bonds)
+    return Measurement(sizes, stable, single, tuple(smiles), types, bonds, valences)

@@ -1,8 +1,9 @@
-"""Page: a report that opens in any browser, in one file, without scripts."""
+"""Page: a report that opens in any browser, in one file that needs no network."""
 
 from __future__ import annotations
 
-import math
+import base64
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,45 +12,49 @@ from string import Template
 from typing import Any
 
 from coset.files import atomic_write
-from coset.metrics.depiction import depict
-from coset.metrics.evaluate import Report, Row
+from coset.metrics.comparison import comparison
+from coset.metrics.evaluate import Report
+from coset.metrics.failures import worst
+from coset.metrics.gallery import figure, viewer_data
 from coset.metrics.measurement import Measurement, measure
+from coset.metrics.quality import distances_table, notes, quality_table
 from coset.molecule import Molecule
 
-_SHOWN = 24
-_MEANING = {
-    "atom stability": "atoms whose bond orders sum to an allowed valence",
-    "molecule stability": "molecules of which every atom is stable",
-    "validity": "molecules whose bonds RDKit can sanitise",
-    "uniqueness": "distinct SMILES, of the valid molecules",
-    "valid and unique": "distinct SMILES, of all molecules",
-    "novelty": "SMILES not in the training set, of the distinct ones",
-    "connectivity": "molecules in one piece",
-}
+SHOWN, WORST = 24, 12
 
 
 def write_report(
     path: str | os.PathLike[str], report: Report, molecules: Sequence[Molecule], card: Mapping[str, Any]
 ) -> None:
-    """Writes one self-contained HTML file: rates beside the data's own, sizes, molecules, what was run.
+    """Writes one HTML file: rates beside the data's own, molecules in 2D and 3D, distributions, what was run.
 
-    card: what was run, shown in its order (model, recipe, seed, steps, seconds, molecules seen in training,
-    ...); `title` heads the page. molecules: those that were evaluated; the first 24 are drawn, none is
-    picked.
+    molecules: those that were evaluated, in order; the first 24 are drawn, none is picked, and the 12 that fail worst;
+    coordinates of no others are in the file. card: what was run (model, recipe, seed, steps, ...), shown in its order;
+    a mapping within becomes a group under its name; `title` heads the page, `version` is coset's.
     """
-    details = {name: value for name, value in card.items() if name != "title"}
-    page = Template(resources.files("coset.metrics").joinpath("page.html").read_text(encoding="utf-8"))
-    text = page.substitute(
+    measured = report.measured or measure(molecules)
+    first, failing = list(range(min(SHOWN, len(molecules)))), worst(measured, WORST)
+    shown = [*first, *(place for place in failing if place not in first)]
+    script, library = _asset("page.js"), _library()
+    text = Template(_asset("page.html")).substitute(
+        policy=_policy(script, library),
         title=escape(str(card.get("title", "Generated molecules"))),
+        version=escape(str(card.get("version", ""))),
+        style=_asset("page.css"),
         lead=_lead(report),
-        rates="".join(_rate_row(row) for row in report.rows()),
-        distances=_distances(report),
-        sizes=_size_strip(report),
-        shown=min(_SHOWN, len(molecules)),
+        quality=quality_table(report),
+        notes=notes(report, measured),
+        shown=len(first),
         total=f"{len(molecules):,}",
-        molecules="".join(_figures(molecules[:_SHOWN])),
-        card="".join(f"<dt>{_words(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in details.items()),
-        data_note=_data_note(report),
+        molecules="".join(figure(molecules[i], measured, i, shown.index(i)) for i in first),
+        worst_link='<a href="#worst">Worst</a>' if failing else "",
+        worst=_worst(molecules, measured, failing, shown),
+        key=_key(report),
+        charts=_charts(report, measured),
+        card=_card(card),
+        data=viewer_data(molecules, measured, shown),
+        library=library,
+        script=script,
     )
     with atomic_write(path) as file:
         file.write(text)
@@ -64,98 +69,64 @@ def _lead(report: Report) -> str:
     return text + (f", {counts['novel']:,} of them new." if "novel" in counts else ".")
 
 
-def _rate_row(row: Row) -> str:
-    if math.isnan(row.value):
-        value = bar = "&ndash;"
-    else:
-        value = f"<b>{row.value:.1f}</b> <small>{row.low:.1f}&ndash;{row.high:.1f}</small>"
-        tick = "" if row.data is None else f'<i style="left:{row.data:.2f}%"></i>'
-        bar = f'<span class="bar"><b style="width:{row.value:.2f}%"></b>{tick}</span>'
-    own = "&ndash;" if row.data is None else f"{row.data:.1f}"
-    unknown = row.difference is None or math.isnan(row.difference)
-    difference = "&ndash;" if unknown else f"{row.difference:+.1f}".replace("-", "&minus;")
-    return (
-        f"<tr><th>{row.name}<small>{_MEANING[row.name]}</small></th><td>{value}</td>"
-        f"<td>{bar}</td><td>{own}</td><td>{difference}</td></tr>"
-    )
-
-
-def _distances(report: Report) -> str:
-    if report.distances is None or report.data_distances is None:
+def _worst(molecules: Sequence[Molecule], measured: Measurement, failing: list[int], shown: list[int]) -> str:
+    if not failing:
         return ""
-    own = report.data_distances
-    lines = "".join(
-        f"<tr><th>{_words(name)}</th><td>{_decimal(value)}</td><td>{_decimal(own[name])}</td></tr>"
-        for name, value in report.distances.items()
-    )
+    figures = "".join(figure(molecules[i], measured, i, shown.index(i), reasons=True) for i in failing)
     return (
-        '<table class="narrow"><thead><tr><th>total variation from the training set '
-        "<small>0 equal, 1 disjoint</small></th>"
-        f"<th>molecules</th><th>data&rsquo;s own</th></tr></thead><tbody>{lines}</tbody></table>"
+        '<section id="worst" aria-labelledby="worst-title"><h2 id="worst-title">The worst, and why they fail</h2>'
+        f'<p class="hint">The {len(failing)} with most unstable atoms of all {len(molecules):,}. Atoms are numbered '
+        f'from 1, as in the file.</p><div class="grid reasons">{figures}</div></section>'
     )
 
 
-def _size_strip(report: Report) -> str:
-    own = report.data_sizes or {}
-    low, high = min({*report.sizes, *own}), max({*report.sizes, *own})
-    share, known = _shares(report.sizes), _shares(own)
-    top = max([*share.values(), *known.values()])
-    step, height = 760 / (high - low + 1), 130
-    parts = []
-    for size in range(low, high + 1):
-        left, tall, data = (size - low) * step, share.get(size, 0) / top, known.get(size, 0) / top
-        bars = ((left + 0.1 * step, 0.8, data, "data"), (left + 0.25 * step, 0.5, tall, "own"))
-        parts += [
-            f'<rect class="{kind}" x="{x:.1f}" y="{height * (1 - part):.1f}" width="{width * step:.1f}" '
-            f'height="{height * part:.1f}"/>'
-            for x, width, part, kind in bars
-        ]
-        if high - low < 40 or size % 10 == 0:
-            parts.append(f'<text x="{left + step / 2:.1f}" y="{height + 16}">{size}</text>')
-    return f'<svg class="sizes" viewBox="0 0 760 {height + 22}">{"".join(parts)}</svg>'
+def _key(report: Report) -> str:
+    ours = '<b class="sample"></b>these molecules'
+    if report.known is None:
+        return ours
+    return f'{ours}<b class="data"></b>training data of {escape(report.known.name)}; shares within each'
 
 
-def _figures(molecules: Sequence[Molecule]) -> list[str]:
-    measured = measure(molecules)
-    return [_figure(molecule, measured, i) for i, molecule in enumerate(molecules)]
-
-
-def _figure(molecule: Molecule, measured: Measurement, i: int) -> str:
-    flags = {
-        "stable": bool(measured.stable[i] == measured.sizes[i]),
-        "valid": measured.smiles[i] is not None,
-        "one piece": bool(measured.connected[i]),
-    }
-    marks = "".join(
-        f'<span class="{"yes" if holds else "no"}">{"" if holds else "not "}{name}</span>'
-        for name, holds in flags.items()
-        if name != "one piece" or not holds
+def _charts(report: Report, measured: Measurement) -> str:
+    groups = comparison(measured, report.known)
+    next(iter(groups.values())).append(distances_table(report))
+    return "".join(
+        f'<h3>{escape(name)}</h3><div class="charts">{"".join(charts)}</div>'
+        for name, charts in groups.items()
+        if charts
     )
-    formula = "".join(f"<sub>{c}</sub>" if c.isdigit() else c for c in molecule.formula)
-    return f"<figure>{depict(molecule)}<figcaption>{formula}{marks}</figcaption></figure>"
 
 
-def _data_note(report: Report) -> str:
-    if report.reference is None:
-        return ""
-    note = (
-        "The data&rsquo;s own rates are those of held-out molecules of the data set "
-        f"<b>{escape(report.reference)}</b> by the same rule: real molecules do not reach 100 either, and a "
-        "rate above theirs is no longer better."
+def _card(card: Mapping[str, Any]) -> str:
+    """Groups of name and value; what stands in no group comes first."""
+    loose = {k: v for k, v in card.items() if k not in ("title", "version") and not isinstance(v, Mapping)}
+    groups = {"Run": loose} if loose else {}
+    groups |= {name: value for name, value in card.items() if isinstance(value, Mapping)}
+    return "".join(
+        f"<div><h3>{_words(name)}</h3><dl>"
+        + "".join(f"<dt>{_words(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in values.items())
+        + "</dl></div>"
+        for name, values in groups.items()
     )
-    if report.reference in ("qm9", "qm9-small"):
-        note += " The training set of QM9 here lacks nearly all its molecules with fluorine."
-    return f"<p>{note}</p>"
-
-
-def _shares(counts: Mapping[int, int]) -> dict[int, float]:
-    total = sum(counts.values())
-    return {key: count / total for key, count in counts.items()}
 
 
 def _words(name: str) -> str:
     return escape(str(name).replace("_", " "))
 
 
-def _decimal(value: float) -> str:
-    return "&ndash;" if math.isnan(value) else f"{value:.3f}"
+def _asset(name: str) -> str:
+    return resources.files("coset.metrics").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _library() -> str:
+    """3Dmol.js headed by its licence, which asks to stay with every copy."""
+    licence = _asset("3Dmol-LICENSE.txt").replace("*/", "* /")
+    text = f"/*!\n{licence}*/\n{_asset('3Dmol-min.js')}"
+    return text.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def _policy(*scripts: str) -> str:
+    """What the page may do: run these scripts and no others, and load nothing from anywhere."""
+    sums = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{each}'" for each in sums)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import UInt8, UInt64
@@ -24,14 +26,17 @@ from coset.metrics.uniqueness import unique_smiles
 from coset.molecule import Molecule
 
 REFERENCES = ("qm9", "qm9-small")
+VERSION = 2  # of the file; 1, which had no number, lacks the valences
+_HISTOGRAMS = ("sizes", "types", "bonds", "valences")
 
 
 @dataclass(frozen=True)
 class Reference:
     """Histograms and SMILES hashes of a training set, and the scores of held-out data against it.
 
-    sizes: molecules by number of atoms, the size prior p(N). types: atoms by atomic number. bonds: see
-    `count_bond_lengths`. hashes: see `smiles_hashes`. counts, distances: of the data's own test split.
+    sizes: molecules by number of atoms, the size prior p(N). types: atoms by atomic number. bonds, valences:
+    see `count_bond_lengths`, `count_valences`; valences are empty where a file of version 1 lacks them.
+    hashes: see `smiles_hashes`. counts, distances: of the data's own test split.
     """
 
     name: str
@@ -41,14 +46,18 @@ class Reference:
     hashes: UInt64[NDArray[np.uint64], "m"]
     counts: Mapping[str, int]
     distances: Mapping[str, float]
+    valences: Mapping[int, int] = field(default_factory=dict)
 
     def distances_of(self, measured: Measurement) -> dict[str, float]:
-        """Total variation of the sizes, elements and bond lengths of a sample from the training set's."""
-        return {
+        """Total variation of the sizes, elements, bond lengths, valences of a sample from the training set's."""
+        found = {
             "sizes": total_variation(count_values(measured.sizes), self.sizes),
             "atom_types": total_variation(measured.types, self.types),
             "bond_lengths": total_variation(measured.bonds, self.bonds),
         }
+        if self.valences:
+            found["valences"] = total_variation(measured.valences, self.valences)
+        return found
 
     def counts_of(self, measured: Measurement) -> dict[str, int]:
         """The counts of a sample, with `novel`: its distinct SMILES that the training set lacks."""
@@ -61,13 +70,14 @@ def build_reference(name: str, train: Sequence[Molecule], test: Sequence[Molecul
         raise ValueError(f"A reference needs molecules: got {len(train)} to train and {len(test)} to test.")
     known, own = measure(train), measure(test)
     hashes = smiles_hashes(unique_smiles(known.smiles))
-    bare = Reference(name, count_values(known.sizes), known.types, known.bonds, hashes, {}, {})
+    bare = Reference(name, count_values(known.sizes), known.types, known.bonds, hashes, {}, {}, known.valences)
     return replace(bare, counts=bare.counts_of(own), distances=bare.distances_of(own))
 
 
 def save_reference(path: str | os.PathLike[str], reference: Reference) -> None:
     """Writes a reference as a compressed .npz."""
     header = {
+        "version": VERSION,
         "name": reference.name,
         "counts": dict(reference.counts),
         "distances": dict(reference.distances),
@@ -76,32 +86,59 @@ def save_reference(path: str | os.PathLike[str], reference: Reference) -> None:
         "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
         "hashes": _packed(reference.hashes),
     }
-    for field in ("sizes", "types", "bonds"):
-        arrays[field] = np.array(sorted(getattr(reference, field).items()), dtype=np.int64)
+    for name in _HISTOGRAMS:
+        arrays[name] = np.array(sorted(getattr(reference, name).items()), dtype=np.int64).reshape(-1, 2)
     with atomic_write(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-@cache
 def load_reference(reference: str | Path) -> Reference:
     """The packaged reference of a name in `REFERENCES`, or one that `save_reference` wrote to a path.
 
     Packaged: "qm9", the standard split of QM9 less nearly all molecules with fluorine (98,600 to train,
-    13,083 to test); "qm9-small", its molecules of at most 14 atoms. Raises FileNotFoundError.
+    13,083 to test); "qm9-small", its molecules of at most 14 atoms. Raises FileNotFoundError, or ValueError
+    for a file that is no reference, is not whole or comes from a later version.
     """
     if reference in REFERENCES:
-        source = resources.files("coset.metrics") / f"reference_{str(reference).replace('-', '_')}.npz"
-    else:
-        source = Path(reference)
-    if not source.is_file():
+        return _packaged(str(reference))
+    path = Path(reference)
+    if not path.is_file():
         raise FileNotFoundError(
-            f"No reference {str(reference)!r}: expected one of {', '.join(REFERENCES)} or a file to read."
+            f"No reference {str(reference)!r}: expected {', '.join(REFERENCES)}, none, or a file to read."
         )
-    with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        header = json.loads(stored["header"].tobytes())
-        sizes, types, bonds = (Counter(dict(stored[field].tolist())) for field in ("sizes", "types", "bonds"))
-        hashes = _unpacked(stored["hashes"])
-    return Reference(header["name"], sizes, types, bonds, hashes, header["counts"], header["distances"])
+    broken = OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error
+    try:
+        with path.open("rb") as file:
+            header, arrays = _stored(file)
+        version = header.get("version", 1)
+        if version <= VERSION:
+            return _reference(header, arrays)
+    except broken:
+        raise ValueError(
+            f"{path} is not a whole reference file; write one with: coset data reference NAME -o FILE.npz"
+        ) from None
+    raise ValueError(f"{path} is a reference of version {version}; this coset reads up to {VERSION}: update it.")
+
+
+@cache
+def _packaged(name: str) -> Reference:
+    source = resources.files("coset.metrics") / f"reference_{name.replace('-', '_')}.npz"
+    with source.open("rb") as file:
+        return _reference(*_stored(file))
+
+
+def _stored(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    return json.loads(arrays.pop("header").tobytes()), arrays
+
+
+def _reference(header: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Reference:
+    sizes, types, bonds, valences = (
+        Counter(dict(arrays[name].tolist())) if name in arrays else Counter() for name in _HISTOGRAMS
+    )
+    hashes = _unpacked(arrays["hashes"])
+    return Reference(header["name"], sizes, types, bonds, hashes, header["counts"], header["distances"], valences)
 
 
 def _packed(hashes: UInt64[NDArray[np.uint64], "m"]) -> UInt8[NDArray[np.uint8], "8 m"]:

@@ -1,0 +1,148 @@
+"""`coset evaluate` and `coset models`: what they print, what they write, how they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coset
+from coset.cli import main
+from coset.cli.cards import changed_settings, describe
+from coset.files import read, write_sdf, write_xyz
+from coset.metrics.reference import build_reference, save_reference
+from coset.model import list_models, load
+from coset.molecule import Molecule
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs `coset ...`; gives exit code, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["coset", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "80")
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_an_sd_file_is_scored_by_distances_and_by_its_own_bonds(run):
+    code, out, err = run("evaluate", DATA / "charged.sdf", "--reference", "none", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert found["valid"] < 16 and found["file_bonds"]["counts"]["valid"] == 16
+    assert found["file_bonds"]["rates"]["validity"]["value"] == 1
+    assert not {"measured", "known"} & set(found)
+    code, out, _ = run("evaluate", DATA / "charged.sdf", "--reference", "none")
+    assert code == 0 and "file's" in out
+    assert max(map(len, out.splitlines())) <= 80 and "…" not in out
+
+
+def test_files_without_bonds_have_no_such_column(run, tmp_path):
+    write_xyz(tmp_path / "m.xyz", read(DATA / "qm9_200.npz")[:4])
+    for file in (tmp_path / "m.xyz", DATA / "qm9_200.npz"):
+        code, out, _ = run("evaluate", file)
+        assert code == 0 and "file's" not in out
+    code, out, _ = run("evaluate", tmp_path / "m.xyz", "--json")
+    assert json.loads(out)["file_bonds"] is None
+
+
+def test_elements_that_the_reference_lacks_are_named(run, tmp_path):
+    code, _, err = run("evaluate", DATA / "charged.sdf", "--json")
+    assert code == 0 and "qm9 holds no Na, P, S, Cl" in err and "coset data reference" in err
+    molecules = read(DATA / "charged.sdf")
+    save_reference(tmp_path / "own.npz", build_reference("own", molecules, molecules))
+    code, out, err = run("evaluate", DATA / "charged.sdf", "--reference", tmp_path / "own.npz", "--json")
+    assert (code, err) == (0, "") and json.loads(out)["novel"] == 0
+
+
+def test_the_page_says_what_was_run(run, tmp_path):
+    molecules = [
+        Molecule(m.numbers, m.positions, {"model": "qm9", "seed": 4, "steps": 7 + i % 2})
+        for i, m in enumerate(read(DATA / "qm9_200.npz")[:6])
+    ]
+    write_sdf(tmp_path / "m.sdf", molecules)
+    code, out, _ = run("evaluate", tmp_path / "m.sdf", "--report", tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert code == 0 and "report ->" in out
+    for name, value in {"file": "m.sdf", "seed": "4", "steps": "several", "coset": coset.__version__}.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in text
+    card = list_models()["qm9"]
+    assert f"<dd>{card['parameters']:,}</dd>" in text and f"<dd>{card['molecules_seen']:,}</dd>" in text
+    assert "nearly all with fluorine" in text and str(tmp_path) not in text
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(run, tmp_path):
+    code, out, err = run("evaluate", DATA / "charged.sdf", "--report", tmp_path / "no" / "r.html")
+    assert code == 2 and out == "" and "does not exist" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"not a reference", b"PK\x03\x04 and then nothing"])
+def test_a_broken_reference_is_one_sentence(run, tmp_path, content):
+    (tmp_path / "own.npz").write_bytes(content)
+    code, _, err = run("evaluate", DATA / "charged.sdf", "--reference", tmp_path / "own.npz")
+    assert code == 2 and "is not a whole reference file" in err and "Traceback" not in err
+
+
+def test_molecules_of_one_and_of_five_hundred_atoms(run, tmp_path):
+    rng = np.random.default_rng(0)
+    large = Molecule(rng.choice([1, 6, 16, 17], size=500), rng.normal(scale=12, size=(500, 3)))
+    write_sdf(tmp_path / "m.sdf", [Molecule(np.array([2]), np.zeros((1, 3))), large])
+    code, out, _ = run("evaluate", tmp_path / "m.sdf", "--reference", "none", "--json", "--report", tmp_path / "r.html")
+    assert code == 0 and json.loads(out)["atoms"] == 501
+
+
+def test_a_models_card_and_its_table(run):
+    code, out, _ = run("models")
+    assert code == 0 and "1.0 MB" in out and "coset models NAME" in out
+    code, out, _ = run("models", "qm9")
+    assert code == 0 and "SHA-256" in out and "506,029" in out and "molecule stability" in out
+    code, out, _ = run("models", "qm9", "--json")
+    card = json.loads(out)
+    assert len(card["sha256"]) == 64 and card["bytes"] == 1_024_282 and card["name"] == "qm9"
+
+
+def test_settings_that_differ_are_told_beside_the_default():
+    card = {**list_models()["qm9"]}
+    size, changed = changed_settings(card)
+    assert size == "small" and changed["depth"] == (5, 6) and "width" not in changed
+    assert describe(card)["Settings unlike edm, size small"]["depth"] == "6 (default 5)"
+
+
+def test_weights_are_checked_against_their_card(run, tmp_path):
+    model = load("qm9")
+    model.save(tmp_path / "own.safetensors")
+    card = json.loads((tmp_path / "own.json").read_text())
+    code, out, _ = run("models", tmp_path / "own.safetensors", "--verify")
+    assert code == 0 and card["sha256"] in out
+    del card["sha256"]
+    (tmp_path / "own.json").write_text(json.dumps(card))
+    code, out, _ = run("models", tmp_path / "own.safetensors", "--verify")
+    assert code == 0 and "states no checksum" in out
+    shutil.copy(tmp_path / "own.safetensors", tmp_path / "other.safetensors")
+    (tmp_path / "other.json").write_text(json.dumps({**card, "sha256": "0" * 64}))
+    code, out, err = run("models", tmp_path / "other.safetensors", "--verify")
+    assert code == 2 and out == "" and "copy both files again" in err
+    code, out, _ = run("models", tmp_path / "other.safetensors")
+    assert code == 0 and "its card states another" in " ".join(out.split())
+
+
+def test_a_model_that_is_not_there(run, tmp_path):
+    code, _, err = run("models", "qm8")
+    assert code == 2 and "no model 'qm8'" in err
+    (tmp_path / "m.safetensors").write_bytes(b"nothing")
+    code, _, err = run("models", tmp_path / "m.safetensors", "--verify")
+    assert code == 2 and "Traceback" not in err
