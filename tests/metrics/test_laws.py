@@ -24,6 +24,7 @@ from coset.metrics.distribution import (
 )
 from coset.metrics.evaluate import evaluate
 from coset.metrics.intervals import wilson, wilson_of_clusters
+from coset.metrics.measurement import _chunks, measure
 from coset.metrics.novelty import novel_count, smiles_hashes
 from coset.metrics.reference import build_reference, load_reference, save_reference
 from coset.metrics.stability import stable_atoms, stable_molecules
@@ -187,6 +188,22 @@ def test_histograms_come_apart_into_what_was_counted():
     assert {kind: sum(bins.values()) for kind, bins in lengths.items()} == {BondKind(1, 8, 1): 5, BondKind(1, 9, 1): 1}
     assert set(lengths[BondKind(1, 9, 1)]) == {46}  # 0.92 Angstrom in bins of 2 pm
     assert valences_by_element(count_valences(numbers, orders)) == {8: {2: 2, 1: 1}, 1: {1: 6}, 9: {1: 1}}
+
+
+def test_company_changes_no_measurement():
+    """Chunks hold few pairs of atoms: every molecule once, alone as among others, large ones in small chunks."""
+    chain = np.zeros((400, 3))
+    chain[:, 0] = 1.5 * np.arange(400)
+    crowd = [WATER, Molecule(np.full(400, 6), chain), HYDROXYL, *[WATER] * 700, FAR]
+    sizes = np.array([len(molecule) for molecule in crowd])
+    chunks = list(_chunks(sizes))
+    assert np.array_equal(np.concatenate([sizes[chunk] for chunk in chunks]), sizes)
+    assert all(len(sizes[c]) == 1 or len(sizes[c]) * sizes[c].max() ** 2 <= 100_000 for c in chunks)
+    together = measure(crowd)
+    for place in (0, 1, 2, 5, len(crowd) - 1):
+        alone = measure(crowd[place : place + 1])
+        assert alone.stable[0] == together.stable[place] and alone.smiles[0] == together.smiles[place]
+        assert alone.connected[0] == together.connected[place]
 
 
 def test_rates_are_shares_of_the_counts():

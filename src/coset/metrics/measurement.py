@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from coset.metrics.uniqueness import unique_smiles
 from coset.metrics.validity import valid_smiles
 from coset.molecule import Molecule, pad
 
-_CHUNK = 128
+_PAIRS = 100_000  # of atoms at a time: 128 molecules of QM9's size, fewer of larger ones
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def measure(molecules: Sequence[Molecule]) -> Measurement:
     stable, single = np.zeros_like(sizes), np.zeros(len(sizes), dtype=bool)
     smiles: list[str | None] = []
     types, bonds, valences = Counter[int](), Counter[int](), Counter[int]()
-    for start in range(0, len(molecules), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
+    for chunk in _chunks(sizes):
         numbers, positions = pad(molecules[chunk])
         orders = bond_orders(numbers, positions)
         stable[chunk] = stable_atoms(numbers, orders).sum(-1)
@@ -82,3 +81,14 @@ def measure(molecules: Sequence[Molecule]) -> Measurement:
             for row, order, size in zip(numbers, orders, sizes[chunk], strict=True)
         ]
     return Measurement(sizes, stable, single, tuple(smiles), types, bonds, valences)
+
+
+def _chunks(sizes: Int[NDArray[np.int64], "m"]) -> Iterator[slice]:
+    """Runs of molecules whose padded pairs of atoms are few enough to stay in the caches, at least one molecule."""
+    start, widest = 0, 0
+    for stop, size in enumerate(sizes.tolist()):
+        widest = max(widest, size)
+        if stop > start and (stop + 1 - start) * widest**2 > _PAIRS:
+            yield slice(start, stop)
+            start, widest = stop, size
+    yield slice(start, len(sizes))
