@@ -1,4 +1,4 @@
-"""Averages, learning rate, clipping, checkpoint files."""
+"""Averages, learning rate, clipping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from coset.training.checkpoint import load_tensors, save_tensors, strip_prefix, with_prefix
 from coset.training.ema import EMA
 from coset.training.optimisation import Clipper, rate_factor
 
@@ -72,41 +71,3 @@ def test_a_nan_gradient_is_seen():
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.tensor([math.nan])
     assert math.isnan(Clipper("queue")([parameter]))
-
-
-def test_checkpoint_round_trip(tmp_path):
-    tensors = with_prefix("raw", {"a": torch.randn(3, 2).t()})
-    save_tensors(tmp_path / "c.safetensors", tensors, {"step": 3})
-    loaded, state = load_tensors(tmp_path / "c.safetensors")
-    assert state == {"step": 3} and torch.equal(strip_prefix("raw", loaded)["a"], tensors["raw/a"])
-    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
-    (tmp_path / "ordinary").touch()
-    assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
-
-
-@pytest.mark.parametrize("keep", [0, 1, 7, 50, 200])
-def test_a_truncated_file_is_one_sentence(tmp_path, keep):
-    path = tmp_path / "c.safetensors"
-    save_tensors(path, {"a": torch.randn(100)}, {})
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
-        load_tensors(path)
-
-
-def test_a_foreign_or_missing_file_is_one_sentence(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="not written by coset"):
-        load_tensors(tmp_path / "other.safetensors")
-    with pytest.raises(FileNotFoundError, match="no weights at"):
-        load_tensors(tmp_path / "none.safetensors")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "c.safetensors"
-    save_tensors(path, {"a": torch.zeros(1)}, {"step": 1})
-    monkeypatch.setattr("coset.training.checkpoint.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        save_tensors(path, {"a": torch.ones(1)}, {"step": 2})
-    assert load_tensors(path)[1] == {"step": 1} and len(list(tmp_path.iterdir())) == 1

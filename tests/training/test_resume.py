@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from coset.recipes.registry import find_recipe
-from coset.training.runs import prepare, read_settings, run_recipe
+from coset.training.folder import read_settings
+from coset.training.runs import prepare, run_recipe
 
 TINY = {
     "data": "qm9-sample", "width": 16, "depth": 1, "batch": 8, "molecules": 800, "lr": 1e-3, "clip": "queue",
@@ -50,9 +51,3 @@ def test_interruption_saves_a_whole_step_and_the_log_tells_it(tmp_path):
     assert (tmp_path / "checkpoint.safetensors").is_file()
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert records[-1]["step"] == 50 and records[-1]["molecules"] == 400
-
-
-def test_a_loss_that_is_not_finite_names_step_and_molecules(tmp_path):
-    settings = find_recipe("edm").resolve(TINY | {"lr": 1e30, "clip": None, "warmup": 0})
-    with pytest.raises(FloatingPointError, match=r"training broke at step \d+.*molecules \[.*checkpoint"):
-        run_recipe(prepare("edm", settings, tmp_path, "cpu"), tmp_path, resume=False)

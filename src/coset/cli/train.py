@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coset.cli.display import console, progress_bar
+from coset.cli.display import console, progress_bar, quality_table
 from coset.cli.options import resolve_device
+
+if TYPE_CHECKING:
+    from coset.recipes.settings import Training
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value; --dry-run shows all keys.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -24,38 +27,78 @@ def train(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run; runs/RECIPE without.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this much training.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out, with its own settings.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write the log as TensorBoard files too.")] = False,
+    evaluate: Annotated[int, typer.Option(min=0, help="Molecules drawn at the end for a table; papers: 10000.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps of --evaluate; papers: 1000.")] = 100,
     dry_run: Annotated[bool, typer.Option(help="Print the resolved settings and stop.")] = False,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Train a recipe; leaves model.safetensors and its card in the folder."""
+    """Train a recipe; leaves model.safetensors and its card in the folder, with --evaluate also what it scored."""
     use_large_pages()
-    from coset.recipes.registry import build, find_recipe
-    from coset.recipes.settings import parse_settings
-    from coset.training.runs import CHECKPOINT, ELEMENTS, MODEL, prepare, read_settings, run_recipe
+    from coset.training.archive import Plan
+    from coset.training.events import summary_writer
+    from coset.training.folder import CHECKPOINT, EVENTS, METRICS, MODEL
+    from coset.training.runs import evaluate_run, prepare, run_recipe
 
     if recipe is None and not resume:
         raise ValueError("train needs a recipe's name, or --resume with --out; see coset recipes")
     folder = out or Path("runs") / (recipe or "")
-    if resume:
-        if settings or minutes:
-            raise ValueError("--resume keeps the settings of the run; leave --set and --minutes out")
-        recipe, resolved = read_settings(folder)
-    else:
-        overrides = parse_settings(settings or ()) | ({"minutes": minutes} if minutes else {})
-        resolved = find_recipe(str(recipe)).resolve(overrides)
-    assert recipe is not None
+    recipe, resolved = resolve_run(recipe, settings or (), minutes, folder if resume else None)
     if dry_run:
-        parameters = sum(p.numel() for p in build(recipe, resolved, len(ELEMENTS)).parameters())
-        print(json.dumps({"recipe": recipe, "parameters": parameters, **resolved.model_dump(mode="json")}, indent=1))
+        print_settings(recipe, resolved)
         return
-    if not resume and (folder / CHECKPOINT).exists():
-        raise FileExistsError(f"{folder} holds a run already; go on with --resume, or choose another --out")
-    with progress_bar(f"training {recipe}", 1.0) as update:
-        run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
-        console.print(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
-        with told_how_to_go_on(f"coset train --resume -o {folder}"):
-            run_recipe(run, folder, resume)
-    console.print(f"model -> {folder / MODEL}")
+    if resume and not (folder / CHECKPOINT).exists():
+        console.print(f"{folder} has no checkpoint yet: starting at the beginning")
+    events = tensorboard or (folder / EVENTS).is_dir()
+    if events:
+        summary_writer()  # says at once what is missing
+    command = f"coset train --resume -o {folder}" + (f" --evaluate {evaluate} --steps {steps}" if evaluate else "")
+    with told_how_to_go_on(command):
+        with progress_bar(f"training {recipe}", 1.0) as update:
+            run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
+            console.print(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
+            run_recipe(run, folder, resume, events)
+        console.print(f"model -> {folder / MODEL}")
+        if evaluate:
+            with progress_bar(f"drawing {evaluate:,} molecules", evaluate) as update:
+                report = evaluate_run(run, folder, Plan(evaluate, steps), update)
+            console.print(quality_table(report))
+            console.print(f"molecules and numbers -> {folder / METRICS}")
+
+
+def resolve_run(
+    recipe: str | None, settings: Iterable[str], minutes: float | None, resumed: Path | None
+) -> tuple[str, Training]:
+    """Recipe and settings as asked for; those of the run to resume, if what is asked for agrees with them."""
+    from coset.recipes.registry import find_recipe
+    from coset.recipes.settings import parse_settings
+    from coset.training.folder import differences, read_settings
+
+    overrides = parse_settings(settings) | ({"minutes": minutes} if minutes is not None else {})
+    if resumed is None:
+        return str(recipe), find_recipe(str(recipe)).resolve(overrides)
+    name, saved = read_settings(resumed)
+    found = find_recipe(name)
+    sized = found.sizes.get(str(overrides.get("size")), {})
+    asked = found.resolve({**saved.model_dump(), **sized, **overrides})
+    changes = differences(saved.model_dump(mode="json"), asked.model_dump(mode="json"))
+    if recipe not in (None, name):
+        changes = f"recipe was {name} and is {recipe}"
+    if changes:
+        raise ValueError(
+            f"--resume keeps the settings of the run in {resumed}: {changes}; leave that out, or start anew"
+        )
+    return name, saved
+
+
+def print_settings(recipe: str, settings: Training) -> None:
+    """All settings as JSON, with the number of parameters for the elements of a store, else for QM9's five."""
+    from coset.data.catalog import open_dataset
+    from coset.recipes.registry import build
+
+    types = len(open_dataset(settings.data).vocabulary) if Path(settings.data).is_dir() else 5
+    parameters = sum(p.numel() for p in build(recipe, settings, types).parameters())
+    print(json.dumps({"recipe": recipe, "parameters": parameters, **settings.model_dump(mode="json")}, indent=1))
 
 
 def leg(
@@ -83,7 +126,8 @@ def leg(
         f"{card['name']}: {card['molecules_seen']:,} molecules seen in {card['minutes']} min; of {evaluate} drawn:"
     )
     for name, rate in metrics["rates"].items():
-        console.print(f"  {name.replace('_', ' ')} {100 * rate:.1f} % (data's own {100 * metrics['data'][name]:.1f})")
+        own = f" (data's own {100 * metrics['data'][name]:.1f})" if name in metrics["data"] else ""
+        console.print(f"  {name.replace('_', ' ')} {100 * rate:.1f} %{own}")
     console.print(f"weights and card -> {out}")
     if install:
         planned.install(out)

@@ -24,15 +24,16 @@ from typing import Any
 import torch
 
 from coset.files import atomic_write
-from coset.metrics.evaluate import evaluate
-from coset.model import Model, load
+from coset.model import load
 from coset.recipes.registry import build, find_recipe
 from coset.recipes.settings import Training, parse_settings
+from coset.training.archive import Plan, measure_model, reference_of
 from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.ema import EMA
+from coset.training.folder import MODEL, alone
 from coset.training.log import Listener
 from coset.training.loop import Run, train
-from coset.training.runs import MODEL, export, prepare
+from coset.training.runs import begin, export, prepare
 from coset.training.state import State, load_parameters
 
 RAW = "raw.safetensors"
@@ -100,17 +101,12 @@ class Leg:
         pause: minutes after which to stop for now; another call goes on. Raises ValueError for a leg at its end.
         """
         run = replace(prepare(self.entry.recipe, self.settings, folder, device, listener), pause=pause)
-        diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(device)
-        state = State.start(diffusion, self.settings)
-        self._start(state)
-        if run.checkpoint.exists():
-            state.load(run.checkpoint)
-            if run.progress(state) >= 1:
-                raise ValueError(f"the leg in {folder} is at its end; install it, or choose another --out")
-        train(run, state)
-        raw = {name: p.detach().to(torch.bfloat16).cpu() for name, p in diffusion.named_parameters()}
-        save_tensors(folder / RAW, raw, {"name": self.entry.name})
-        return finish(run, state, self.entry, folder, molecules)
+        with alone(folder):
+            state = self._state(run, folder)
+            train(run, state)
+            raw = {name: p.detach().to(torch.bfloat16).cpu() for name, p in state.diffusion.named_parameters()}
+            save_tensors(folder / RAW, raw, {"name": self.entry.name})
+            return finish(run, state, self.entry, folder, molecules)
 
     def install(self, folder: Path) -> None:
         """Copies weights and card to where the queue says, and writes what they reached into the queue."""
@@ -126,6 +122,16 @@ class Leg:
         assert card is not None
         write_progress(self.queue, card)
 
+    def _state(self, run: Run, folder: Path) -> State:
+        """Where this leg stands: at its checkpoint in the folder, or at the last leg's weights."""
+        diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(run.device)
+        state = State.start(diffusion, self.settings)
+        self._start(state)
+        begin(run, state, folder, but=("minutes", "seed"))
+        if state.counters.step and run.progress(state) >= 1:
+            raise ValueError(f"the leg in {folder} is at its end; install it, or choose another --out")
+        return state
+
     def _start(self, state: State) -> None:
         """Raw weights from the last leg, and its average as the start of every average."""
         if not self.entry.raw.is_file():
@@ -140,7 +146,7 @@ class Leg:
 
 def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:
     """Exports the model with a card that adds this leg to the earlier ones, and measures it."""
-    before = entry.card or {"molecules_seen": 0, "minutes": 0.0, "legs": []}
+    before = entry.card or {"molecules_seen": 0, "minutes": 0.0, "flops": 0.0, "legs": []}
     this = state.counters
     last = run.log.last["valid"]
     done = {
@@ -151,29 +157,16 @@ def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -
     extra: dict[str, Any] = {
         "molecules_seen": before["molecules_seen"] + this.molecules,
         "minutes": round(before["minutes"] + this.seconds / 60, 1),
+        # Unknown where an earlier leg did not count them.
+        "flops": None if before.get("flops") is None else before["flops"] + this.flops,
         "legs": [*before.get("legs", []), done],
     }
     export(run, state, folder / MODEL, entry.name, extra)
     model = load(folder, run.device)
-    card = {**model.card, "metrics": measure_model(model, molecules)}
+    _, metrics = measure_model(model, Plan(molecules), folder, reference_of(run.dataset))
+    card = {**model.card, "metrics": metrics}
     replace(model, card=card).save(folder / MODEL)
     return card
-
-
-def measure_model(model: Model, molecules: int, steps: int = 100, seed: int = 0) -> dict[str, Any]:
-    """Rates of freshly drawn molecules beside the data's own, for a model's card."""
-    drawn = model.draw(molecules, seed, steps=steps)
-    report = evaluate(drawn.molecules)
-    return {
-        "molecules": molecules,
-        "steps": steps,
-        "seed": seed,
-        "redrawn": drawn.redrawn,
-        "counts": dict(report.counts),
-        "rates": {name: round(rate.value, 4) for name, rate in report.rates.items()},
-        "intervals": {name: [round(rate.low, 4), round(rate.high, 4)] for name, rate in report.rates.items()},
-        "data": {name: round(value, 4) for name, value in (report.data or {}).items()},
-    }
 
 
 def write_progress(queue: Path, card: dict[str, Any]) -> None:

@@ -15,8 +15,10 @@ from coset.molecule import Vocabulary
 from coset.networks.precision import set_trunk_precision
 from coset.noise import Noise
 from coset.recipes.settings import Training
+from coset.training.flops import Flops
 from coset.training.interrupt import interruptible
 from coset.training.log import Log
+from coset.training.nonfinite import tell_nonfinite
 from coset.training.optimisation import rate_factor
 from coset.training.state import State
 from coset.training.validation import Validation
@@ -64,11 +66,13 @@ class Run:
 def train(run: Run, state: State) -> None:
     """Trains until the run's molecules or minutes are spent, or its pause; saves, validates and logs on the way.
 
-    Ctrl-C ends the step, saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises
-    FloatingPointError and leaves the last checkpoint as it was.
+    A run killed and resumed ends with the weights of one never stopped: bit for bit on a CPU in fp32 where molecules
+    end it; a budget of minutes makes end and learning rate follow the clock, which no two runs share. Ctrl-C ends the
+    step, saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises FloatingPointError.
     """
     s, counters, validation = run.settings, state.counters, Validation(run)
     set_trunk_precision(state.diffusion, s.precision)
+    flops = Flops.measure(state.diffusion, len(run.vocabulary))
     model = torch.compile(state.diffusion, dynamic=True) if s.compile else state.diffusion
     parameters, begun = list(state.diffusion.parameters()), time.monotonic()
     clock = saved = begun
@@ -78,35 +82,37 @@ def train(run: Run, state: State) -> None:
                 break
             for group in state.optimiser.param_groups:
                 group["lr"] = s.lr * rate_factor(counters.step, progress, s.warmup, s.decay)
-            loss = model(run.cloud(rows), run.noise(rows, counters.step)).mean()
+            clean = run.cloud(rows)
+            losses = model(clean, run.noise(rows, counters.step))
             state.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            losses.mean().backward()
             norm = state.clipper(parameters)
             if not norm < float("inf"):
-                raise FloatingPointError(_not_finite(run, state, rows, loss.item(), norm))
+                raise FloatingPointError(tell_nonfinite(run, state, rows, losses.detach(), norm))
             state.optimiser.step()
             state.ema.update(counters.step)
             now = time.monotonic()
             counters.seconds, clock = counters.seconds + now - clock, now
             counters.step, counters.epoch, counters.batch = counters.step + 1, epoch, batch + 1
             counters.molecules += len(rows)
+            counters.flops += flops(*clean.x.shape[:2])
             if counters.step % 50 == 0:
-                run.log({"kind": "train", "loss": loss.item(), "norm": norm, "progress": progress, **vars(counters)})
+                loss = losses.mean().item()
+                run.log({"kind": "train", "loss": loss, "norm": norm, "progress": progress, **vars(counters)})
             if counters.molecules // s.validate_every > (counters.molecules - len(rows)) // s.validate_every:
                 run.log({"kind": "valid", **validation(state), **vars(counters)})
                 clock = time.monotonic()  # validation is not training time
             if stop.requested or now - saved > 60 * s.checkpoint_minutes:
-                state.save(run.checkpoint, run.about)
+                save(run, state)
                 saved = now
             if stop.requested:
                 raise KeyboardInterrupt
-    run.log({"kind": "valid", **validation(state), **vars(counters)})
+    if not run.log.logged("valid", counters.step):
+        run.log({"kind": "valid", **validation(state), **vars(counters)})
+    save(run, state)
+
+
+def save(run: Run, state: State) -> None:
+    """The log first: a checkpoint must not know of steps that the log lacks."""
+    run.log.sync()
     state.save(run.checkpoint, run.about)
-
-
-def _not_finite(run: Run, state: State, rows, loss: float, norm: float) -> str:
-    ids = run.dataset.store.ids[rows[:5]].tolist()
-    return (
-        f"training broke at step {state.counters.step}: loss {loss}, gradient norm {norm}, molecules {ids}...; "
-        f"the last good checkpoint is {run.checkpoint}; lower lr or set clip, then resume from it"
-    )

@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
+import zlib
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import coset
-from coset.data.catalog import open_dataset
-from coset.model import Model
+from coset.data.catalog import Dataset, open_dataset
+from coset.metrics.evaluate import Report
+from coset.model import Model, load
 from coset.molecule import Vocabulary
-from coset.recipes.registry import build, find_recipe
+from coset.recipes.registry import build
 from coset.recipes.settings import Training
 from coset.samplers.sizes import SizeDistribution
+from coset.training.archive import Plan, Progress, measure_model, reference_of
 from coset.training.checkpoint import write_json
+from coset.training.events import tensorboard
+from coset.training.folder import CHECKPOINT, EVENTS, LOG, MODEL, SETTINGS, alone, check_same
 from coset.training.log import Listener, Log
 from coset.training.loop import Run, train
 from coset.training.state import State
 
-CHECKPOINT, SETTINGS, LOG, MODEL = "checkpoint.safetensors", "settings.json", "log.jsonl", "model.safetensors"
-ELEMENTS = (1, 6, 7, 8, 9)
-
 
 def prepare(recipe: str, settings: Training, folder: Path, device: str, listener: Listener | None = None) -> Run:
-    """Opens the data and the folder of a run and writes its resolved settings there."""
+    """Opens the data of a run in a folder; nothing is written yet."""
     dataset = open_dataset(settings.data)
-    vocabulary = Vocabulary(ELEMENTS)
-    strange = set(dataset.store.vocabulary) - set(ELEMENTS)
-    if strange:
-        raise ValueError(f"{settings.data} has elements with atomic numbers {sorted(strange)}; expected {ELEMENTS}")
-    about = {"recipe": recipe, "settings": settings.model_dump(mode="json"), "version": coset.__version__}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SETTINGS, about)
+    vocabulary = Vocabulary(dataset.vocabulary)
+    about = {
+        "recipe": recipe,
+        "settings": settings.model_dump(mode="json"),
+        "version": coset.__version__,
+        "data": fingerprint(dataset),
+    }
     log = Log(folder / LOG, listener)
     return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device)
 
 
-def run_recipe(run: Run, folder: Path, resume: bool) -> State:
-    """Trains, or goes on training, and leaves the model with the best average in the folder."""
-    diffusion = build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
-    state = State.start(diffusion, run.settings)
-    if resume:
-        state.load(run.checkpoint)
-    train(run, state)
-    export(run, state, folder / MODEL, name=folder.name)
+def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> State:
+    """Trains, or goes on training, and leaves the model with the best average in the folder.
+
+    resume: goes on from the checkpoint with the same settings, or from the start if the run was killed before its first
+    one; without it a folder that holds a checkpoint raises FileExistsError. events: TensorBoard's files too.
+    """
+    with alone(folder):
+        if run.checkpoint.exists() and not resume:
+            raise FileExistsError(f"{folder} holds a run already; go on with --resume, or choose another --out")
+        diffusion = build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
+        state = State.start(diffusion, run.settings)
+        begin(run, state, folder)
+        with tensorboard(run.log, folder / EVENTS) if events else nullcontext():
+            train(run, state)
+        export(run, state, folder / MODEL, name=folder.resolve().name)
     return state
+
+
+def evaluate_run(run: Run, folder: Path, plan: Plan, progress: Progress) -> Report:
+    """Measures the model that `run_recipe` left: samples.npz, metrics.json, and the rates in the model's card."""
+    with alone(folder):
+        model = load(folder, run.device)
+        report, metrics = measure_model(model, plan, folder, reference_of(run.dataset), progress)
+        replace(model, card={**model.card, "metrics": metrics}).save(folder / MODEL)
+    return report
+
+
+def begin(run: Run, state: State, folder: Path, but: tuple[str, ...] = ()) -> None:
+    """Goes on from the folder's checkpoint if there is one; settings and log there then tell of this run alone.
+
+    but: settings that may differ from the checkpoint's; a ValueError names others that do.
+    """
+    if run.checkpoint.exists():
+        check_same(run.checkpoint, run.about, but)
+        state.load(run.checkpoint)
+    write_json(folder / SETTINGS, run.about)
+    run.log.rewind(state.counters.step)
 
 
 def export(run: Run, state: State, path: Path, name: str, extra: dict[str, Any] | None = None) -> None:
@@ -76,9 +107,16 @@ def make_card(run: Run, state: State, name: str) -> dict[str, Any]:
         "data": {"name": run.dataset.name, "train_molecules": len(run.dataset.train)},
         "molecules_seen": state.counters.molecules,
         "minutes": round(state.counters.seconds / 60, 1),
+        "flops": state.counters.flops,
         "hardware": hardware(run.device),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def fingerprint(dataset: Dataset) -> dict[str, int]:
+    """Number of training molecules and a CRC-32 of their ids and sizes: a resumed run must find the same ones."""
+    ids, sizes = dataset.store.ids[dataset.train], dataset.store.sizes[dataset.train]
+    return {"molecules": len(ids), "crc32": zlib.crc32(sizes.tobytes(), zlib.crc32(ids.tobytes()))}
 
 
 def hardware(device: str) -> str:
@@ -86,12 +124,3 @@ def hardware(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} CPU thread(s), {platform.machine()}"
-
-
-def read_settings(folder: Path) -> tuple[str, Training]:
-    """Recipe and settings of an earlier run, for --resume."""
-    path = folder / SETTINGS
-    if not path.is_file():
-        raise FileNotFoundError(f"no run to resume at {folder}: {SETTINGS} is missing; check --out")
-    about = json.loads(path.read_text())
-    return about["recipe"], find_recipe(about["recipe"]).settings(**about["settings"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Validation:
-    """Called with a state, gives losses by EMA decay, the best decay and the stability of its samples."""
+    """Called with a state, gives the loss of each EMA decay, the best decay and the stability of its samples."""
 
     def __init__(self, run: Run) -> None:
         rows = run.dataset.valid[: run.settings.validate_molecules]
@@ -31,7 +31,8 @@ class Validation:
             with state.ema.applied(decay):
                 losses[decay] = self._loss(state)
         best = min(losses, key=lambda decay: losses[decay])
-        found: dict[str, Any] = {"valid_loss": losses[best], "ema": best, "losses": losses}
+        found: dict[str, Any] = {"valid_loss": losses[best], "ema": best}
+        found |= {f"valid_loss_{decay}": loss for decay, loss in losses.items()}
         if self.run.settings.sample_molecules:
             with state.ema.applied(best):
                 found |= self._samples(state)
