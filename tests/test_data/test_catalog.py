@@ -61,7 +61,7 @@ def test_a_table_in_another_split_is_not_qm9(small_qm9, tmp_path):
 
 def test_absent_data_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.delenv("COSET_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="COSET_DATA is not set; set COSET_DATA"):
+    with pytest.raises(FileNotFoundError, match="COSET_DATA is not set; run `coset data build qm9`"):
         open_dataset("qm9-small")
     monkeypatch.setenv("COSET_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"there is no .*qm9\.npz"):

@@ -1,5 +1,11 @@
 """The command line."""
 
-from coset.cli.main import main
+import sys
+
+try:
+    from coset.cli.main import main
+except KeyboardInterrupt:  # Ctrl-C in the first tenths of a second
+    sys.stderr.write("interrupted\n")
+    raise SystemExit(130) from None
 
 __all__ = ["main"]

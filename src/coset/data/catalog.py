@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coset.data import qm9
+from coset.data.splits import held_out
 from coset.data.store import Store
 
 SMALL = 14  # atoms of the largest molecule of qm9-small
@@ -29,6 +30,12 @@ class Dataset:
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    @property
+    def vocabulary(self) -> tuple[int, ...]:
+        """Atomic numbers that a model of it knows: QM9's five for QM9 by name, else the store's."""
+        qm9_by_name = self.name in NAMES and set(self.store.vocabulary) <= set(qm9.ELEMENTS)
+        return qm9.ELEMENTS if qm9_by_name else self.store.vocabulary
+
     def size_histogram(self) -> dict[int, int]:
         """Number of training molecules of each number of atoms, rising; p(N) is this over its sum."""
         sizes, counts = np.unique(self.store.sizes[self.train], return_counts=True)
@@ -36,23 +43,29 @@ class Dataset:
 
     def describe(self) -> str:
         """A few lines for people: what it holds, where it comes from, where it lies."""
+        from coset.molecule import Vocabulary  # which brings torch along
+
         sizes = self.store.sizes[np.concatenate([self.train, self.valid, self.test])]
         parts = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test"
         kind = "int16 milli-Angstrom" if self.store.packed else "float32 Angstrom"
-        return "\n".join(
-            [
-                f"{self.name}: {len(sizes):,} molecules ({parts})",
-                f"atoms: {sizes.min()} to {sizes.max()} a molecule, {sizes.mean():.2f} on average",
-                f"atomic numbers: {', '.join(map(str, self.store.vocabulary))}",
-                f"source: {self.store.meta.get('source') or 'not stated'}",
-                f"licence: {self.store.meta.get('licence') or 'not stated'}",
-                f"store: {self.store.path} ({kind})",
-            ]
-        )
+        units = self.store.units
+        columns = [f"{name} ({units[name]})" if name in units else name for name in self.store.extra if name != "group"]
+        group = self.store.extra.get("group")
+        lines = [
+            f"{self.name}: {len(sizes):,} molecules ({parts})",
+            f"atoms: {sizes.min()} to {sizes.max()} a molecule, {sizes.mean():.2f} on average",
+            f"elements: {', '.join(Vocabulary(self.vocabulary).symbols)}",
+            f"columns: {', '.join(columns)}" if columns else "",
+            "" if group is None else f"groups: {len(np.unique(group)):,}, each in one part (conformers of a molecule)",
+            f"source: {self.store.meta.get('source') or 'not stated'}",
+            f"licence: {self.store.meta.get('licence') or 'not stated'}",
+            f"store: {self.store.path} ({kind}, {_bytes(self.store.path) / 1e6:,.1f} MB)",
+        ]
+        return "\n".join(line for line in lines if line)
 
 
 def open_dataset(name_or_path: str | Path, hold_out: float = HOLD_OUT) -> Dataset:
-    """A data set by its name (`NAMES`), by a store's folder, or by an .npz table (see `qm9.Table`).
+    """A data set by its name (`NAMES`), by a store's folder (`coset data build`), or by an .npz table (`qm9.Table`).
 
     A store that has no validation molecules gets some of its training ones, chosen by a hash of their id,
     or of their `group` so that conformers of a molecule stay together: the fraction `hold_out`, at most
@@ -74,15 +87,6 @@ def open_dataset(name_or_path: str | Path, hold_out: float = HOLD_OUT) -> Datase
     return Dataset(name, store, train, valid, test)
 
 
-def held_out(keys: NDArray, count: int) -> NDArray[np.bool_]:
-    """Marks (m,) at most `count` entries by rank of a hash of their key (m,); equal keys share their fate."""
-    if count >= len(keys):
-        return np.ones(len(keys), dtype=bool)
-    ranks = _mixed(keys)
-    # Those strictly below the first hash left out: a key is taken with all its entries or not at all.
-    return ranks < np.sort(ranks)[count]
-
-
 def cache_folder() -> Path:
     """Where built stores are kept: $COSET_CACHE, else $XDG_CACHE_HOME/coset, else ~/.cache/coset."""
     if folder := os.environ.get("COSET_CACHE"):
@@ -99,7 +103,7 @@ def _qm9() -> Store:
     if table is None or not table.is_file():
         tried = f"there is no {table}" if table else "COSET_DATA is not set"
         raise FileNotFoundError(
-            f"the data set qm9 is not in {target} and {tried}; "
+            f"the data set qm9 is not in {target} and {tried}; run `coset data build qm9`, which downloads it, "
             "set COSET_DATA to a folder that holds qm9.npz, or use qm9-sample, which needs no files."
         )
     return _built(table, target, standard=True)
@@ -122,11 +126,20 @@ def _from_path(path: Path) -> Store:
             key = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         return _built(path, cache_folder() / f"{path.stem}-{key}", standard=False)
     if path.is_dir():
-        return Store.open(path)
+        try:
+            return Store.open(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{str(error).rstrip('.')}; if it holds molecule files, run `coset data build {path} -o STORE` first."
+            ) from None
     raise FileNotFoundError(
         f"{str(path)!r} is no data set: expected one of {', '.join(NAMES)}, the folder of a molecule store, "
-        "or an .npz table."
+        "or an .npz table; make a store of .sdf, .xyz or .npz files with `coset data build`."
     )
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
 def _built(table: Path, target: Path, standard: bool) -> Store:
@@ -138,11 +151,3 @@ def _built(table: Path, target: Path, standard: bool) -> Store:
     except PermissionError as error:
         raise PermissionError(f"the store {target} cannot be written; set COSET_CACHE to a folder that can.") from error
     return Store.open(target)
-
-
-def _mixed(keys: NDArray) -> NDArray[np.uint64]:
-    """A 64-bit hash of integers: the output function of SplitMix64 (Steele et al. 2014)."""
-    z = keys.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

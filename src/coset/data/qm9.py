@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coset.data.store import SPLITS, Store
+from coset.data.layout import SPLITS
+from coset.data.store import Store
 from coset.data.writer import StoreWriter, check_atoms, copy
 
+ELEMENTS = (1, 6, 7, 8, 9)  # H, C, N, O, F: also of parts of it that happen to lack fluorine
 TOTAL = 133_885  # molecules of GDB-9 in QM9's archive
 SOURCE = "QM9 (Ramakrishnan et al. 2014, doi:10.1038/sdata.2014.22), B3LYP/6-31G(2df,p) geometries"
 LICENCE = "CC0-1.0"
@@ -141,7 +143,9 @@ def build(
         source, licence, name = SOURCE + (f"; without {told}" if told else ""), LICENCE, "qm9"
     rows = np.flatnonzero(np.isin(table.split, [SPLITS.index(part) for part in wanted]))
     ends = np.cumsum(table.n_atoms, dtype=np.int64)
-    with StoreWriter(target, name=name, source=source, licence=licence, packed=packed) as writer:
+    elements = ELEMENTS if standard else ()
+    about = {"name": name, "source": source, "licence": licence, "vocabulary": elements}
+    with StoreWriter(target, packed=packed, **about) as writer:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             sizes = table.n_atoms[chunk].astype(np.int64)

@@ -16,8 +16,6 @@ A packed store keeps offsets, ids and split in fewer bytes (columns.py).
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,11 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coset.data import columns
-
-FORMAT, VERSION = "coset-store", 1
-SPLITS = ("train", "valid", "test")
-BASE = ("numbers", "positions", "offsets", "ids", "split")
-MILLI = 1000  # int16 positions count thousandths of an Angstrom
+from coset.data.layout import BASE, MILLI, SPLITS, array_file, map_array, read_meta
 
 
 @dataclass(frozen=True)
@@ -55,10 +49,9 @@ class Store:
         """
         path = Path(path)
         meta = read_meta(path)
-        arrays = {name: _map(path, name, entry) for name, entry in meta["arrays"].items()}
+        arrays = {name: map_array(path, name, entry) for name, entry in meta["arrays"].items()}
         store = cls(path, meta, arrays)
-        atoms = {len(arrays["numbers"]), len(arrays["positions"]), int(store.offsets[-1]), meta["atoms"]}
-        if len(store.offsets) != len(store) + 1 or len(atoms) > 1:
+        if int(store.offsets[0]) != 0 or int(store.offsets[-1]) != meta["atoms"]:
             raise ValueError(f"the store {path} is damaged: its arrays count different atoms; build it again.")
         return store
 
@@ -78,8 +71,13 @@ class Store:
 
     @property
     def vocabulary(self) -> tuple[int, ...]:
-        """Atomic numbers that occur, rising."""
+        """Atomic numbers of a model of this data, rising: those named at building, else those that occur."""
         return tuple(self.meta["vocabulary"])
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of the further columns that have one, by name."""
+        return self.meta.get("units", {})
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
@@ -87,8 +85,13 @@ class Store:
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """Atoms of each molecule (m,)."""
-        return np.diff(self.offsets)
+        """Atoms of each molecule (m,). Raises ValueError where the store is damaged."""
+        sizes = np.diff(self.offsets)
+        if sizes.min() < 1:
+            raise ValueError(
+                f"the store {self.path} is damaged: {(sizes < 1).sum()} molecules have no atom; copy it again."
+            )
+        return sizes
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
@@ -109,7 +112,8 @@ class Store:
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} is outside the store's {len(self)} molecules.")
         row %= len(self)
-        atoms = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+        first = int(self.offsets[row])
+        atoms = slice(first, first + int(self.sizes[row]))
         return self.arrays["numbers"][atoms].copy(), self._angstrom(self.arrays["positions"][atoms])
 
     def collate(self, rows: ArrayLike, length: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -121,8 +125,7 @@ class Store:
         rows = np.asarray(rows)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} reach outside the {len(self)} molecules.")
-        first = self.offsets[rows]
-        sizes = self.offsets[rows + 1] - first
+        first, sizes = self.offsets[rows], self.sizes[rows]
         largest = int(sizes.max(initial=0))
         if length is not None and length < largest:
             raise ValueError(f"length {length} is shorter than the largest molecule of the batch, {largest} atoms.")
@@ -159,7 +162,7 @@ class Store:
         return np.flatnonzero(mask)
 
     def verify(self) -> None:
-        """Checks arrays against their checksums, columns against each other; ValueError if damaged."""
+        """Checks arrays against their checksums, columns and elements against each other; ValueError if damaged."""
         for name, entry in self.meta["arrays"].items():
             with array_file(self.path, name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -169,7 +172,9 @@ class Store:
                     f"meta.json says {entry['sha256'][:16]}...; copy or build the store again."
                 )
         lengths = {len(self.ids), len(self.split), *(len(values) for values in self.extra.values())}
-        if lengths != {len(self)} or self.sizes.min() < 1 or self.split.max() >= len(SPLITS):
+        strange = np.bincount(self.arrays["numbers"], minlength=256).nonzero()[0].tolist()
+        foreign = set(strange) - set(self.vocabulary)
+        if lengths != {len(self)} or self.sizes.min() < 1 or self.split.max() >= len(SPLITS) or foreign:
             raise ValueError(f"the columns of the store {self.path} contradict each other; build it again.")
 
     def _column(self, name: str) -> NDArray:
@@ -179,49 +184,3 @@ class Store:
         if self.packed:
             return np.divide(positions, MILLI, dtype=np.float32)
         return positions.astype(np.float32)  # a copy: what is mapped is read-only
-
-
-def array_file(folder: Path, name: str) -> Path:
-    """Where an array lies in a store's folder."""
-    return folder / f"{name}.bin"
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """A store's `meta.json`, its version and array entries checked."""
-    file = path / "meta.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no molecule store at {path}: it has no meta.json.")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-        kind, version = meta["format"], meta["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not the description of a molecule store; build the store again.") from error
-    if kind != FORMAT or version != VERSION:
-        raise ValueError(
-            f"the store {path} has format {kind} {version}, this version reads {FORMAT} {VERSION}; "
-            "build it again or change the version of coset."
-        )
-    missing = [name for name in BASE if name not in meta.get("arrays", {})]
-    missing += [key for key in ("molecules", "atoms", "name", "vocabulary") if key not in meta]
-    if missing:
-        raise ValueError(f"{file} lacks {', '.join(missing)}; build the store again.")
-    return meta
-
-
-def _map(path: Path, name: str, entry: dict[str, Any]) -> NDArray:
-    file = array_file(path, name)
-    try:
-        dtype, shape = np.dtype(entry["dtype"]), tuple(int(length) for length in entry["shape"])
-        known = name.isidentifier() and dtype.kind in "biuf" and entry["encoding"] in columns.ENCODINGS
-    except (KeyError, TypeError, ValueError):
-        known = False
-    if not known:
-        raise ValueError(f"the store {path} describes the array {name!r} in a way that is not known here.")
-    length = file.stat().st_size if file.is_file() else 0
-    expected = math.prod(shape) * dtype.itemsize
-    if length != expected:
-        raise ValueError(
-            f"the store {path} is damaged: {file.name} has {length} bytes, {expected} expected; copy or build it again."
-        )
-    # A plain view: indexing the memmap class itself costs several times as much.
-    return np.memmap(file, dtype=dtype, mode="r", shape=shape).view(np.ndarray)

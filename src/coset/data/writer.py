@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from coset.data import columns
-from coset.data.store import BASE, FORMAT, MILLI, SPLITS, VERSION, Store, array_file
+from coset.data.arrays import ArrayWriter
+from coset.data.layout import BASE, DTYPES, FORMAT, MILLI, SPLITS, VERSION, array_file
+from coset.data.store import Store
 
 _LARGEST = 65_535  # atoms of one molecule
 
@@ -27,6 +30,8 @@ class StoreWriter:
     and is removed if it raises: a reader never sees half a store, and of two processes writing the same one
     the second gets FileExistsError. RAM does not grow with the store, but a packed one reads its three
     per-molecule columns (17 bytes a molecule) back once at the end.
+
+    vocabulary: atomic numbers to name beside those that occur. units: of further columns, by name.
 
         with StoreWriter("molecules", source="...", licence="CC0-1.0") as writer:
             for chunk in chunks:
@@ -41,13 +46,17 @@ class StoreWriter:
         source: str = "",
         licence: str = "",
         packed: bool = False,
+        vocabulary: Iterable[int] = (),
+        units: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.packed = packed
         self.molecules = self.atoms = 0
         self._about = {"name": name or self.path.name, "source": source, "licence": licence}
         self._seen = np.zeros(256, dtype=bool)
-        self._arrays: dict[str, _Array] = {}
+        self._seen[[int(number) for number in vocabulary]] = True
+        self._arrays: dict[str, ArrayWriter] = {}
+        self._units = dict(units or {})
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists already; remove it or choose another name for the store.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,37 +103,34 @@ class StoreWriter:
         self.molecules += count
         self.atoms += len(numbers)
 
+    def column(self, name: str) -> NDArray:
+        """A column as written so far, (m, ...), mapped read-only."""
+        return self._arrays[name].read()
+
+    def replace(self, name: str, values: NDArray) -> None:
+        """Puts other values (m,) in the place of a column, once every molecule is there."""
+        self._check_columns({name: values}, self.molecules, partial=True)
+        dtype = self._arrays[name].dtype
+        self.drop(name)
+        self._arrays[name] = ArrayWriter.of(array_file(self._folder, name), values.astype(dtype))
+
+    def drop(self, name: str) -> None:
+        """Leaves a column out after all."""
+        array = self._arrays.pop(name)
+        array.abandon()
+        array.path.unlink()
+
     def finish(self) -> Store:
         """Completes the store under its name and opens it. Raises FileExistsError if the name got taken."""
         if not self.molecules:
             raise ValueError(f"no molecule was appended to the store {self.path}; a store holds at least one.")
-        for array in self._arrays.values():
-            array.file.close()
-        entries = {name: array.entry() for name, array in self._arrays.items()}
-        if self.packed:
-            entries |= {name: self._pack(name) for name in ("offsets", "ids", "split")}
-        meta = {
-            "format": FORMAT,
-            "version": VERSION,
-            **self._about,
-            "molecules": self.molecules,
-            "atoms": self.atoms,
-            "vocabulary": np.flatnonzero(self._seen).tolist(),
-            "arrays": entries,
-        }
-        (self._folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        try:
-            os.rename(self._folder, self.path)
-        except OSError as error:
-            if self.path.exists():
-                raise FileExistsError(f"{self.path} was made by another process meanwhile.") from error
-            raise
-        return Store.open(self.path)
+        with _named(self.path):
+            return self._finish()
 
     def abandon(self) -> None:
         """Removes what was written so far."""
         for array in self._arrays.values():
-            array.file.close()
+            array.abandon()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> StoreWriter:
@@ -139,6 +145,32 @@ class StoreWriter:
         finally:
             self.abandon()  # after finish() the hidden folder is gone already
 
+    def _finish(self) -> Store:
+        for array in self._arrays.values():
+            array.close()
+        entries = {name: array.entry() for name, array in self._arrays.items()}
+        if self.packed:
+            entries |= {name: self._pack(name) for name in ("offsets", "ids", "split")}
+        meta = {
+            "format": FORMAT,
+            "version": VERSION,
+            **self._about,
+            "molecules": self.molecules,
+            "atoms": self.atoms,
+            "vocabulary": np.flatnonzero(self._seen).tolist(),
+            "arrays": entries,
+        }
+        if units := {name: unit for name, unit in self._units.items() if name in entries}:
+            meta["units"] = units
+        (self._folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        try:
+            os.rename(self._folder, self.path)
+        except OSError as error:
+            if self.path.exists():
+                raise FileExistsError(f"{self.path} was made by another process meanwhile.") from error
+            raise
+        return Store.open(self.path)
+
     def _stored(self, positions: NDArray) -> NDArray:
         if not self.packed:
             return positions
@@ -150,15 +182,18 @@ class StoreWriter:
             )
         return stored
 
-    def _check_columns(self, values: dict[str, NDArray], count: int) -> None:
+    def _check_columns(self, values: dict[str, NDArray], count: int, partial: bool = False) -> None:
         for name, array in values.items():
-            if len(array) != count or array.dtype.kind not in ("iu" if name in BASE else "biuf"):
+            known = "iu" if name in BASE else "biuf"
+            if len(array) != count or array.dtype.kind not in known or array.dtype.newbyteorder("<").str not in DTYPES:
                 raise ValueError(
                     f"{name} has {len(array)} entries of {array.dtype}; "
                     f"expected {count} numbers, one a molecule (integers for ids and split)."
                 )
             if name == "offsets":
                 raise ValueError("'offsets' follows from the sizes; choose another name for the array.")
+        if partial:
+            return
         known = {name: array for name, array in self._arrays.items() if name not in BASE}
         if self.molecules and set(known) != set(values) - set(BASE):
             raise ValueError(
@@ -175,41 +210,25 @@ class StoreWriter:
 
     def _write(self, name: str, values: NDArray, dtype: DTypeLike) -> None:
         if name not in self._arrays:
-            self._arrays[name] = _Array(array_file(self._folder, name), np.dtype(dtype), values.shape[1:])
-        self._arrays[name].append(values)
+            self._arrays[name] = ArrayWriter(array_file(self._folder, name), np.dtype(dtype), values.shape[1:])
+        with _named(self.path):
+            self._arrays[name].append(values)
 
     def _pack(self, name: str) -> dict[str, Any]:
         """Replaces a column on disk by its short form."""
-        file = array_file(self._folder, name)
-        values, encoding = columns.encode(name, np.fromfile(file, dtype=self._arrays[name].dtype))
-        array = _Array(file, values.dtype.newbyteorder("<"), (), encoding)
-        array.append(values)
-        array.file.close()
-        return array.entry()
+        values, encoding = columns.encode(name, np.array(self._arrays[name].read()))
+        return ArrayWriter.of(array_file(self._folder, name), values, encoding).entry()
 
 
-class _Array:
-    """One array file while it grows, hashed on the way."""
-
-    def __init__(self, path: Path, dtype: np.dtype, tail: tuple[int, ...], encoding: str = columns.RAW) -> None:
-        self.file: BinaryIO = path.open("wb")
-        self.dtype, self.tail, self.encoding = dtype, tail, encoding
-        self.hash, self.count = hashlib.sha256(), 0
-
-    def append(self, values: NDArray) -> None:
-        data = np.ascontiguousarray(values, dtype=self.dtype).tobytes()
-        self.file.write(data)
-        self.hash.update(data)
-        self.count += len(values)
-
-    def entry(self) -> dict[str, Any]:
-        """What meta.json says of it."""
-        return {
-            "dtype": self.dtype.str,
-            "shape": [self.count, *self.tail],
-            "encoding": self.encoding,
-            "sha256": self.hash.hexdigest(),
-        }
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Gives an OSError the store's name where it has no file's: that of a full disk says nothing of its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def check_atoms(numbers: NDArray, positions: NDArray, sizes: NDArray) -> None:
@@ -243,7 +262,9 @@ def copy(
     """A new store of some rows of another (all without `rows`), in their order, packed or not."""
     rows = np.arange(len(store)) if rows is None else np.asarray(rows)
     about = {"source": source or store.meta.get("source", ""), "licence": store.meta.get("licence", "")}
-    with StoreWriter(target, name=name, packed=packed, **about) as writer:
+    with StoreWriter(
+        target, name=name, packed=packed, vocabulary=store.vocabulary, units=store.units, **about
+    ) as writer:
         for start in range(0, len(rows), 4096):
             chunk = rows[start : start + 4096]
             numbers, positions = store.collate(chunk)
