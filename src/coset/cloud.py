@@ -21,15 +21,18 @@ class Condition:
 
     scalars: properties, composition, fingerprints. nodes, edges: features of a molecular graph.
     vectors: positions or directions that rotate with the cloud. previous: an earlier clean estimate.
+    automorphisms: permutations of the atoms that leave the molecule as it is, each as the order of its atoms; rows of
+    -1 where a molecule has fewer than others.
     """
 
     scalars: Float[Tensor, "b f"] | None = None
     nodes: Float[Tensor, "b n g"] | None = None
     edges: Float[Tensor, "b n n e"] | None = None
-    vectors: Float[Tensor, "b n k 3"] | None = None
+    vectors: Float[Tensor, "b n k d"] | None = None
     previous: Cloud | None = None
+    automorphisms: Int[Tensor, "b g n"] | None = None
 
-    def rotate(self, rotation: Float[Tensor, "b 3 3"]) -> Condition:
+    def rotate(self, rotation: Float[Tensor, "b d d"]) -> Condition:
         """Acts on `vectors` and `previous`; the rest is invariant."""
         vectors = None if self.vectors is None else torch.einsum("bij,bnkj->bnki", rotation, self.vectors)
         return replace(self, vectors=vectors, previous=self.previous and self.previous.rotate(rotation))
@@ -45,6 +48,7 @@ class Condition:
             edges=edges,
             vectors=None if self.vectors is None else _take(self.vectors, order),
             previous=self.previous and self.previous.permute(order),
+            automorphisms=None if self.automorphisms is None else _conjugate(self.automorphisms, order),
         )
 
 
@@ -52,12 +56,12 @@ class Condition:
 class Cloud:
     """A batch of b point clouds, each padded to n atoms.
 
-    x: positions (b, n, 3). h: features (b, n, f). mask: 1 for atoms and 0 for padding (b, n, 1), in the dtype of x.
-    Padded rows of x and h are zero; every operation here keeps them so. `+`, `-` and `scale` keep the
-    condition of the left operand.
+    x: positions (b, n, d), d = 3 but for toys in the plane and on the line. h: features (b, n, f). mask: 1 for atoms
+    and 0 for padding (b, n, 1), in the dtype of x. Padded rows of x and h are zero; every operation here keeps them so.
+    `+`, `-` and `scale` keep the condition of the left operand.
     """
 
-    x: Float[Tensor, "b n 3"]
+    x: Float[Tensor, "b n d"]
     h: Float[Tensor, "b n f"]
     mask: Float[Tensor, "b n 1"]
     condition: Condition | None = field(default=None, repr=False)
@@ -86,7 +90,7 @@ class Cloud:
         """Moves the mean position of the real atoms to the origin."""
         return replace(self, x=center(self.x, self.mask))
 
-    def rotate(self, rotation: Float[Tensor, "b 3 3"]) -> Cloud:
+    def rotate(self, rotation: Float[Tensor, "b d d"]) -> Cloud:
         """Acts on positions and on the condition's vectors: x_i -> R x_i. Reflections welcome."""
         x = self.x @ rotation.mT
         return replace(self, x=x, condition=self.condition and self.condition.rotate(rotation))
@@ -133,7 +137,16 @@ def _take(values: Tensor, order: Int[Tensor, "b n"]) -> Tensor:
     return values[torch.arange(len(values), device=values.device)[:, None], order]
 
 
+def _conjugate(permutations: Int[Tensor, "b g n"], order: Int[Tensor, "b n"]) -> Int[Tensor, "b g n"]:
+    """The same maps of atoms to atoms, for atoms in another order; absent ones (-1) stay absent."""
+    rank = order.argsort(1)[:, None].expand_as(permutations)
+    moved = rank.gather(2, permutations.clamp_min(0)).gather(2, order[:, None].expand_as(permutations))
+    return torch.where(permutations < 0, permutations, moved)
+
+
 def _moved(part, args, kwargs):
+    if isinstance(part, Tensor) and not part.is_floating_point():  # permutations change their device alone
+        return part.to(torch.empty(0).to(*args, **kwargs).device)
     if isinstance(part, Tensor | Cloud):
         return part.to(*args, **kwargs)
     if isinstance(part, Condition):

@@ -45,10 +45,14 @@ class Gaussian:
 
     def score(self, z: Cloud) -> Cloud:
         """Gradient of log_prob in z, within the subspace."""
-        eps = self.whiten(z)
-        x = -self.subspace.solve(self.x_scale.transpose(), eps.x, z.mask)
-        h = -FREE.solve(self.h_scale.transpose(), eps.h, z.mask)
-        return replace(eps, x=x, h=h)
+        return self.precision(z - self.mean).scale(-1.0)
+
+    def precision(self, away: Cloud) -> Cloud:
+        """The inverse covariance times `away`, within the subspace."""
+        x = self.subspace.solve(self.x_scale, away.x, away.mask)
+        h = FREE.solve(self.h_scale, away.h, away.mask)
+        x = self.subspace.solve(self.x_scale.transpose(), x, away.mask)
+        return replace(away, x=x, h=FREE.solve(self.h_scale.transpose(), h, away.mask))
 
     def log_prob(self, z: Cloud) -> Float[Tensor, "b"]:
         """Log density (nats) with respect to the volume of the subspace."""
@@ -62,7 +66,7 @@ class Gaussian:
         mask = self.mean.mask
         total = torch.zeros_like(away.count)
         parts = (
-            (away.x, self.x_scale, other.x_scale, self.subspace.dimension(mask, 3)),
+            (away.x, self.x_scale, other.x_scale, self.subspace.dimension(mask, away.x.shape[-1])),
             (away.h, self.h_scale, other.h_scale, FREE.dimension(mask, away.h.shape[-1])),
         )
         for values, mine, theirs, dimension in parts:
@@ -75,12 +79,11 @@ class Gaussian:
     @property
     def dimension(self) -> Float[Tensor, "b"]:
         mask = self.mean.mask
-        return self.subspace.dimension(mask, 3) + FREE.dimension(mask, self.mean.h.shape[-1])
+        return self.subspace.dimension(mask, self.mean.x.shape[-1]) + FREE.dimension(mask, self.mean.h.shape[-1])
 
 
 def standard_normal(like: Cloud, noise: Noise, subspace: Subspace) -> Cloud:
     """Standard normal on the subspace, in the shape of `like`."""
-    atoms = like.x.shape[1]
-    x = noise.fork(0).normal(atoms, 3, dtype=like.x.dtype)
-    h = noise.fork(1).normal(atoms, like.h.shape[-1], dtype=like.h.dtype)
+    x = noise.fork(0).normal(*like.x.shape[1:], dtype=like.x.dtype)
+    h = noise.fork(1).normal(*like.h.shape[1:], dtype=like.h.dtype)
     return replace(like, x=subspace.project(x * like.mask, like.mask), h=h * like.mask)

@@ -120,12 +120,16 @@ class Codec(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Draw:
-    """What a loss sees of one training draw. siblings: other clean clouds of the same molecule (b, m, n, ...)."""
+    """What a loss sees of one training draw. noise: for targets that draw themselves.
+
+    siblings: other clean clouds of the same molecule, those of molecule i in rows i m, ..., i m + m - 1 of m each.
+    """
 
     x0: Cloud
     eps: Cloud
     z: Cloud
     t: Float[Tensor, "b"]
+    noise: Noise | None = None
     siblings: Cloud | None = None
 
 

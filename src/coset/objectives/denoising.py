@@ -79,9 +79,19 @@ class Denoising:
     padded: bool = False
 
     def __call__(self, process: Process, denoiser: Denoiser, x0: Cloud, noise: Noise) -> Float[Tensor, "b"]:
+        draw = self.draw(process, x0, noise)
+        estimate = denoiser(draw.z, draw.t, noise.fork(2))
+        return self.loss(draw.t, self.target(process, draw), estimate)
+
+    def draw(self, process: Process, x0: Cloud, noise: Noise) -> Draw:
+        """What the loss asks the denoiser about: a time and a noisy cloud for each clean one."""
         t = self.times(noise.fork(0))
         eps = standard_normal(x0, noise.fork(1), self.subspace)
-        draw = Draw(x0, eps, process.noised(x0, t).at(eps), t)
-        error = squared_norm(self.target(process, draw) - denoiser(draw.z, t, noise.fork(2)))
-        atoms = torch.full_like(x0.count, x0.x.shape[1]) if self.padded else x0.count
-        return 0.5 * self.weight(t).to(error.dtype) * error / (atoms * (3 + x0.h.shape[-1]))
+        return Draw(x0, eps, process.noised(x0, t).at(eps), t, noise.fork(3))
+
+    def loss(self, t: Float[Tensor, "b"], target: Cloud, estimate: Cloud) -> Float[Tensor, "b"]:
+        """The weighted error of an estimate."""
+        error = squared_norm(target - estimate)
+        atoms = torch.full_like(target.count, target.x.shape[1]) if self.padded else target.count
+        values = atoms * (target.x.shape[-1] + target.h.shape[-1])
+        return 0.5 * self.weight(t).to(error.dtype) * error / values

@@ -9,11 +9,18 @@ from torch import Tensor
 from coset.noise import Noise
 
 
-def haar(noise: Noise, reflections: bool = True) -> Float[Tensor, "b 3 3"]:
-    """Uniform draws from O(3), or from SO(3) without reflections (Mezzadri 2007), in float64."""
-    rotation = orthonormalise(noise.normal(3, 3, dtype=torch.float64))
-    # -1 commutes with everything, so det(R) R of a Haar draw from O(3) is one from SO(3).
-    return rotation if reflections else rotation * torch.linalg.det(rotation)[:, None, None]
+def haar(noise: Noise, reflections: bool = True, dimension: int = 3) -> Float[Tensor, "b d d"]:
+    """Uniform draws from O(d), or from SO(d) without reflections, d = 1, 2 or 3 (Mezzadri 2007), in float64."""
+    if dimension == 3:
+        rotation = orthonormalise(noise.normal(3, 3, dtype=torch.float64))
+        # -1 commutes with everything, so det(R) R of a Haar draw from O(3) is one from SO(3).
+        return rotation if reflections else rotation * torch.linalg.det(rotation)[:, None, None]
+    turn, flip = noise.uniform(2, dtype=torch.float64).unbind(1)
+    sign = torch.where(flip < 0.5, 1.0, -1.0) if reflections else torch.ones_like(flip)
+    if dimension == 1:
+        return sign[:, None, None]
+    cos, sin = (2 * torch.pi * turn).cos(), (2 * torch.pi * turn).sin()
+    return torch.stack([torch.stack([cos, -sin * sign], 1), torch.stack([sin, cos * sign], 1)], 1)
 
 
 def orthonormalise(matrix: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3 3"]:
