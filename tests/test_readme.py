@@ -25,11 +25,17 @@ def test_the_composition_of_a_paper():
 
 def test_commands_and_recipes_it_names_exist():
     from coset.cli.main import app
-    from coset.recipes.registry import RECIPES
+    from coset.recipes.registry import RECIPES, count_parameters
 
     text = README.read_text()
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     commands |= {group.name for group in app.registered_groups}
     assert set(re.findall(r"^coset (\w+)", text, re.MULTILINE)) <= commands
     table = text.split("| recipe |")[1].split("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", table)) == set(RECIPES)
+    names = []
+    for row in table.splitlines()[2:]:
+        cells = row.split("|")
+        for name in re.findall(r"`(\w+)`", cells[1]):
+            assert f"{count_parameters(name, next(iter(RECIPES[name].sizes))):,}" == cells[3].strip(), name
+            names.append(name)
+    assert names == list(RECIPES)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from coset.cloud import Cloud
-from coset.interfaces import Codec, Denoiser, Process
+from coset.interfaces import Codec, Denoiser, Process, Target
 from coset.noise import Noise
 
 Objective = Callable[[Process, Denoiser, Cloud, Noise], Float[Tensor, "b"]]
@@ -36,6 +38,13 @@ class Diffusion(nn.Module):
         if self.augment is not None:
             x0 = self.augment(x0, noise.fork(2))
         return self.objective(self.process, self.denoiser, x0, noise.fork(0))
+
+    def with_target(self, target: Target) -> Diffusion:
+        """The same parts trained towards another target; objectives without one stay as they are."""
+        objective: Any = self.objective
+        if hasattr(objective, "target"):
+            objective = replace(objective, target=target)
+        return Diffusion(self.codec, self.process, self.denoiser, objective, self.augment)
 
     def with_eta(self, eta: float) -> Diffusion:
         """The same parts with another randomness of the reverse chain: 1 ancestral, 0 deterministic."""

@@ -13,8 +13,9 @@ import coset
 
 ROOT = Path(coset.__file__).parent
 SHARED = {"cloud", "noise", "scales", "gaussian", "interfaces", "diffusion", "molecule", "bonds", "files"}
+SHARED |= {"automorphisms"}
 # What puts parts together may import across.
-COMPOSERS = {"training", "recipes", "cli", "model", "likelihood", "__init__", "__main__"}
+COMPOSERS = {"training", "recipes", "reproduce", "cli", "model", "likelihood", "__init__", "__main__"}
 PAPERS = {"edm", "symdiff", "gdm", "geoldm", "radm", "etflow", "etdiff", "end", "equifm", "geobfn", "semla", "eqgat"}
 # "end" is a word of its own: only as a name of something, never as the end of a file or an interval.
 LOOSE = {"end"}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from coset.recipes.registry import build, find_recipe
 from coset.training.ema import EMA
 from coset.training.optimisation import Clipper, rate_factor
+from coset.training.warm_start import warm_start
 
 
 def test_average_follows_its_recursion_and_applies_for_a_while():
@@ -40,6 +43,8 @@ def test_an_average_taken_over_is_not_forgotten():
 def test_rate_rises_holds_and_falls_to_zero():
     assert rate_factor(0, 0.0, warmup=10, decay=0.4) == pytest.approx(0.1)
     assert rate_factor(99, 0.5, warmup=10, decay=0.4) == 1
+    assert rate_factor(99, 0.05, warmup=1000, decay=0.4) == pytest.approx(0.5)
+    assert rate_factor(99, 0.1, warmup=1000, decay=0.4) == 1
     assert rate_factor(99, 0.8, warmup=10, decay=0.4) == pytest.approx(0.5)
     assert rate_factor(99, 1.0, warmup=10, decay=0.4) == 0
     assert rate_factor(99, 0.99, warmup=0, decay=0.0) == 1
@@ -71,3 +76,27 @@ def test_a_nan_gradient_is_seen():
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.tensor([math.nan])
     assert math.isnan(Clipper("queue")([parameter]))
+
+
+def test_a_symmetrised_model_starts_from_a_plain_one():
+    """The backbone is copied, the pose's network stays fresh, and nothing in common is an error."""
+    sizes: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "kernels": 4}
+    poses = {"pose_width": 8, "pose_depth": 1, "pose_heads": 2, "pose_kernels": 4, "freeze_backbone": True}
+    plain = build("dit", find_recipe("dit").resolve(sizes | {"seed": 1}), 5)
+    fresh, tuned = (build("symdiff", find_recipe("symdiff").resolve(sizes | poses), 5) for _ in range(2))
+    assert warm_start(tuned, plain, "plain") == sum(p.numel() for p in plain.parameters())
+    given, first, now = (dict(model.named_parameters()) for model in (plain, fresh, tuned))
+    for name, parameter in now.items():
+        backbone = name.startswith("denoiser.denoiser.")
+        assert torch.equal(parameter, given[name.removeprefix("denoiser.")] if backbone else first[name])
+        assert parameter.requires_grad != backbone
+    with pytest.raises(ValueError, match="nothing of wide fits this model"):
+        other = build("dit", find_recipe("dit").resolve({"width": 24, "depth": 1, "heads": 3, "kernels": 5}), 5)
+        warm_start(tuned, _without_shared_shapes(other), "wide")
+
+
+def _without_shared_shapes(diffusion):
+    """Biases of few numbers may fit by chance; here every tensor has its own shape."""
+    for parameter in diffusion.parameters():
+        parameter.data = torch.zeros(parameter.numel() + 1)
+    return diffusion

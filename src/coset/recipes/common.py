@@ -6,13 +6,15 @@ import torch
 
 from coset.codecs.features import Features
 from coset.diffusion import Augmentation, Diffusion
-from coset.interfaces import Denoiser, Network, Schedule
+from coset.interfaces import Denoiser, Network, Schedule, Target
 from coset.networks.outputs import FromNoise, FromVelocity
 from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
 from coset.processes.schedules import Cosine, Linear, Polynomial
 from coset.recipes.settings import Training
-from coset.symmetry.targets import plain
+from coset.symmetry.estimators import HaarDraws
+from coset.symmetry.groups import Rotations
+from coset.symmetry.targets import OrbitMean, exact, plain
 
 SCHEDULES: dict[str, Schedule] = {"polynomial": Polynomial(), "cosine": Cosine(), "linear": Linear()}
 
@@ -33,11 +35,20 @@ def qm9_features(process: Affine, types: int) -> Features:
     return Features(types, std=float(sigma / alpha))
 
 
+def target_of(s: Training) -> Target:
+    """The plain target, or one symmetrised over rotations (TS, Tong et al. 2025): exact, or as published."""
+    if s.target == "plain":
+        return plain
+    released = s.target == "released"
+    draws = HaarDraws(s.target_draws, with_drawn=released, soften=released)
+    return OrbitMean(Rotations(reflections=s.target_group == "o3"), exact if s.target == "exact" else draws)
+
+
 def affine_diffusion(
     codec: Features, process: Affine, denoiser: Denoiser, s: Training, augment: Augmentation | None = None
 ) -> Diffusion:
-    """The parts under the squared error of what the network predicts, with the plain target."""
+    """The parts under the squared error of what the network predicts, under a weight that makes it so."""
     times = GridTimes() if s.times == "grid" else PowerTimes(s.time_power)
     weight = {"noise": NoiseWeight, "velocity": VelocityWeight}[s.predict](process.schedule)
-    loss = Denoising(weight, plain, times, padded=s.padded_loss)
+    loss = Denoising(weight, target_of(s), times, padded=s.padded_loss)
     return Diffusion(codec, process, denoiser, loss, augment)

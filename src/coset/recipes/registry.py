@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
-from coset.recipes import edm, symdiff
-from coset.recipes.settings import Haar, MessagePassing, Plain, Recursive, Training
+from coset.recipes import edm, frames, symdiff
+from coset.recipes.settings import Canonical, Haar, MessagePassing, Plain, Principal, Recursive, Training
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ RECIPES: dict[str, Recipe] = {
     "gdm_aug": Recipe(edm.gdm_aug, MessagePassing, edm.SIZES),
     "dit": Recipe(symdiff.dit, Plain, symdiff.SIZES),
     "dit_aug": Recipe(symdiff.dit_aug, Plain, symdiff.SIZES),
+    "dit_pca": Recipe(frames.dit_pca, Principal, symdiff.SIZES),
+    "dit_frames": Recipe(frames.dit_frames, Principal, symdiff.SIZES),
+    "dit_canonical": Recipe(frames.dit_canonical, Canonical, symdiff.SIZES),
     "symdiff_h": Recipe(symdiff.symdiff_h, Haar, symdiff.SIZES),
     "symdiff": Recipe(symdiff.symdiff, Recursive, symdiff.SIZES_LEARNED),
 }
@@ -64,7 +67,9 @@ RECIPES: dict[str, Recipe] = {
 def find_recipe(name: str) -> Recipe:
     """The recipe of that name, or a ValueError that lists them."""
     if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; choose one of {', '.join(RECIPES)}")
+        close = difflib.get_close_matches(str(name), RECIPES, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"unknown recipe {name!r}{hint}; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 

@@ -12,16 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field
 class Training(BaseModel):
     """How a recipe is trained. A run ends at `molecules` seen or after `minutes`, whichever is set or comes first.
 
+    init: a trained model, by name or path, whose network the run begins with as far as it fits (fine-tuning).
     batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place. warmup: optimiser steps of
     linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
     rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
     schedule, predict: noise levels and what the network predicts; the linear schedule (flow matching) needs velocity.
+    target: the clean cloud, or its mean over the poses that may lie behind the noisy one: exact, or by `target_draws`
+    Haar draws (haar), the true pose among them and softened (released). target_group: rotations, with reflections o3.
     times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low noise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = "qm9"
+    init: str = ""
     seed: int = 0
     molecules: int | None = Field(300_000_000, ge=1)
     minutes: float | None = Field(None, gt=0)
@@ -39,6 +43,9 @@ class Training(BaseModel):
     compile: bool = False
     schedule: Literal["polynomial", "cosine", "linear"] = "polynomial"
     predict: Literal["noise", "velocity"] = "noise"
+    target: Literal["plain", "exact", "haar", "released"] = "plain"
+    target_group: Literal["so3", "o3"] = "so3"
+    target_draws: int = Field(64, ge=1)
     padded_loss: bool = False
     times: Literal["uniform", "grid"] = "uniform"
     time_power: float = Field(1.0, gt=0)
@@ -69,13 +76,30 @@ class Plain(Training):
 
 
 class Haar(Plain):
-    """Transformers symmetrised by uniform poses. reflections: O(3), else SO(3)."""
+    """Transformers symmetrised by random poses. reflections: O(3), else SO(3). draws: poses averaged a call."""
 
     reflections: bool = True
+    draws: int = Field(1, ge=1)
+
+
+class Canonical(Plain):
+    """Transformers in a canonical pose that a small equivariant network finds."""
+
+    reflections: bool = False
+    pose_width: int = Field(64, ge=1)
+    pose_depth: int = Field(2, ge=1)
+
+
+class Principal(Plain):
+    """Transformers in the molecule's principal axes."""
+
+    reflections: bool = False
 
 
 class Recursive(Haar):
-    """Transformers symmetrised by learned poses."""
+    """Transformers symmetrised by learned poses. freeze_backbone: train the pose's network alone (with `init`)."""
+
+    freeze_backbone: bool = False
 
     pose_width: int = Field(128, ge=1)
     pose_depth: int = Field(8, ge=1)

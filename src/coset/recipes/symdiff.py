@@ -10,7 +10,7 @@ from coset.recipes.common import affine_diffusion, affine_process, predicting, q
 from coset.recipes.settings import Haar, Plain, Recursive
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import HaarFrame, RecursiveFrame
-from coset.symmetry.symmetrised import Symmetrised
+from coset.symmetry.symmetrised import DrawAveraged, Symmetrised
 
 _SMALL = {
     "width": 160, "depth": 6, "heads": 5, "kernels": 80, "batch": 128, "lr": 1e-3, "beta2": 0.99, "weight_decay": 0.01,
@@ -32,20 +32,20 @@ SIZES_LEARNED = SIZES | {
 def dit(s: Plain, types: int) -> Diffusion:
     """No symmetry: a plain transformer."""
     process = affine_process(s)
-    return affine_diffusion(qm9_features(process, types), process, _transformer(s, types, process), s)
+    return affine_diffusion(qm9_features(process, types), process, transformer(s, types, process), s)
 
 
 def dit_aug(s: Plain, types: int) -> Diffusion:
     """Symmetry from the data: a plain transformer trained on molecules in random poses."""
     process = affine_process(s)
-    denoiser = _transformer(s, types, process)
+    denoiser = transformer(s, types, process)
     return affine_diffusion(qm9_features(process, types), process, denoiser, s, augment=random_rotation)
 
 
 def symdiff_h(s: Haar, types: int) -> Diffusion:
     """Symmetry from a uniformly random pose at every call, in training and in sampling (SymDiff-H)."""
     process = affine_process(s)
-    denoiser = Symmetrised(_transformer(s, types, process), HaarFrame(s.reflections))
+    denoiser = drawn(Symmetrised(transformer(s, types, process), HaarFrame(s.reflections)), s)
     return affine_diffusion(qm9_features(process, types), process, denoiser, s)
 
 
@@ -54,9 +54,16 @@ def symdiff(s: Recursive, types: int) -> Diffusion:
     process = affine_process(s)
     pose = PoseTransformer(s.pose_noise, s.pose_width, s.pose_depth, s.pose_heads, s.pose_kernels)
     frame = RecursiveFrame(pose, s.pose_noise, s.reflections)
-    denoiser = Symmetrised(_transformer(s, types, process), frame)
+    backbone = transformer(s, types, process).requires_grad_(not s.freeze_backbone)
+    denoiser = drawn(Symmetrised(backbone, frame), s)
     return affine_diffusion(qm9_features(process, types), process, denoiser, s)
 
 
-def _transformer(s: Plain, types: int, process: Affine) -> Denoiser:
+def drawn(denoiser: Denoiser, s: Haar) -> Denoiser:
+    """One pose a call as published, or the mean over some."""
+    return denoiser if s.draws == 1 else DrawAveraged(denoiser, s.draws)
+
+
+def transformer(s: Plain, types: int, process: Affine) -> Denoiser:
+    """SymDiff's transformer."""
     return predicting(DiT(types + 1, s.width, s.depth, s.heads, s.kernels), process, s)

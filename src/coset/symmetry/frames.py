@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from coset.cloud import Cloud
-from coset.interfaces import Frame
+from coset.interfaces import Frame, Network
 from coset.noise import Noise
 from coset.symmetry.rotations import haar, orthonormalise
 
@@ -45,6 +46,71 @@ class RecursiveFrame(Frame):
         if not self.reflections:
             f = f * torch.linalg.det(f)[:, None, None]
         return (g @ f).to(z.x.dtype)
+
+
+class PrincipalFrame(Frame):
+    """The principal axes of the positions, of the smallest spread first; which way they point is open.
+
+    All `poses` together are equivariant as a set: 4 rotations, 8 with reflections (frame averaging, Puny et al. 2022).
+    random: one of them by chance, equivariant in law; otherwise each axis points to where the third moment along it is
+    positive, equivariant but where that vanishes. Where two spreads are equal the axes are arbitrary: then neither is.
+    """
+
+    def __init__(self, reflections: bool = False, random: bool = True) -> None:
+        super().__init__()
+        self.reflections, self.random = reflections, random
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Float[Tensor, "b 3 3"]:
+        if not self.random:
+            axes = _axes(z)
+            along = z.center().x.double() @ axes
+            signs = torch.where(along.pow(3).sum(1) < 0, -1.0, 1.0)
+            return self._handed(axes * signs[:, None]).to(z.x.dtype)
+        poses = self.poses(z)
+        chosen = (_required(noise).uniform(dtype=torch.float64) * poses.shape[1]).long()
+        return poses[torch.arange(len(poses), device=poses.device), chosen]
+
+    def poses(self, z: Cloud) -> Float[Tensor, "b k 3 3"]:
+        """All k of them."""
+        signs = torch.tensor(list(product((1.0, -1.0), repeat=3)), dtype=torch.float64, device=z.x.device)
+        signs = signs if self.reflections else signs[::2]
+        return self._handed(_axes(z)[:, None] * signs[:, None]).to(z.x.dtype)
+
+    def _handed(self, axes: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
+        if self.reflections:
+            return axes
+        third = torch.linalg.cross(axes[..., 0], axes[..., 1])
+        return torch.stack([axes[..., 0], axes[..., 1], third], -1)
+
+
+class VectorFrame(Frame):
+    """A learned canonical pose: three (two for SO(3)) vectors sum_i w_i x_i, orthonormalised (Kaba et al. 2023).
+
+    Weights w and displacements of the x are the output of an equivariant network. Deterministic and equivariant; where
+    all atoms lie in a line or plane the pose is completed by an arbitrary axis, and is not.
+    """
+
+    def __init__(self, network: Network, reflections: bool = False) -> None:
+        super().__init__()
+        self.network, self.reflections = network, reflections
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Float[Tensor, "b 3 3"]:
+        needed, out = 3 if self.reflections else 2, self.network(z, t)
+        if out.h.shape[-1] < needed:
+            raise ValueError(
+                f"a learned pose takes its weights from {needed} feature channels; the network gives {out.h.shape[-1]}"
+            )
+        vectors = (z.x + out.x).mT @ out.h[..., :needed]
+        if not self.reflections:
+            # A third vector of zero is completed right-handed, whatever becomes of the other two.
+            vectors = torch.cat([vectors, torch.zeros_like(vectors[..., :1])], -1)
+        return orthonormalise(vectors).to(z.x.dtype)
+
+
+def _axes(z: Cloud) -> Float[Tensor, "b 3 3"]:
+    """Unit eigenvectors of the covariance of the positions, as columns, in float64; no gradient goes through them."""
+    x = z.center().x.detach().double()
+    return torch.linalg.eigh(x.mT @ x).eigenvectors
 
 
 def _required(noise: Noise | None) -> Noise:

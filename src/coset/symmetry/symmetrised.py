@@ -1,4 +1,4 @@
-"""Symmetrised: any denoiser, run in a drawn pose, becomes one equivariant in law."""
+"""Symmetrised denoisers: any network, run in a drawn pose, in all poses of a frame, or in many draws."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from coset.cloud import Cloud
 from coset.interfaces import Denoiser, Frame
 from coset.noise import Noise
+from coset.symmetry.frames import PrincipalFrame
 
 
 class Symmetrised(Denoiser):
@@ -20,3 +21,34 @@ class Symmetrised(Denoiser):
     def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
         pose = self.frame(z, t, noise)
         return self.denoiser(z.rotate(pose.mT), t, noise and noise.fork(2)).rotate(pose)
+
+
+class FrameAveraged(Denoiser):
+    """The mean of R_k D(R_k^T z) over all poses of a frame: equivariant, at k times the cost (Puny et al. 2022)."""
+
+    def __init__(self, denoiser: Denoiser, frame: PrincipalFrame) -> None:
+        super().__init__()
+        self.denoiser, self.frame = denoiser, frame
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
+        poses = self.frame.poses(z).unbind(1)
+        total = self.denoiser(z.rotate(poses[0].mT), t, noise).rotate(poses[0])
+        for pose in poses[1:]:
+            total = total + self.denoiser(z.rotate(pose.mT), t, noise).rotate(pose)
+        return total.scale(1 / len(poses))
+
+
+class DrawAveraged(Denoiser):
+    """The mean of K independent calls of a random denoiser: nearly deterministic symmetrisation, at K times cost."""
+
+    def __init__(self, denoiser: Denoiser, draws: int) -> None:
+        super().__init__()
+        if draws < 1:
+            raise ValueError(f"an average needs at least 1 draw; got {draws}")
+        self.denoiser, self.draws = denoiser, draws
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
+        total = self.denoiser(z, t, noise and noise.number(0))
+        for draw in range(1, self.draws):
+            total = total + self.denoiser(z, t, noise and noise.number(draw))
+        return total.scale(1 / self.draws)

@@ -16,8 +16,11 @@ def adamw(parameters: Sequence[nn.Parameter], lr: float, beta2: float, weight_de
 
 
 def rate_factor(step: int, progress: float, warmup: int, decay: float) -> float:
-    """Linear rise over `warmup` steps, plateau, linear fall to zero over the last share `decay` of the run."""
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    """Linear rise over `warmup` steps, plateau, linear fall to zero over the last share `decay` of the run.
+
+    The rise takes a tenth of the run at most: short runs would else never leave it.
+    """
+    rise = min(1.0, max((step + 1) / warmup, 10 * progress)) if warmup else 1.0
     fall = min(1.0, max(0.0, 1 - progress) / decay) if decay else 1.0
     return rise * fall
 

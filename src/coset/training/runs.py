@@ -27,6 +27,7 @@ from coset.training.folder import CHECKPOINT, EVENTS, LOG, MODEL, SETTINGS, alon
 from coset.training.log import Listener, Log
 from coset.training.loop import Run, train
 from coset.training.state import State
+from coset.training.warm_start import warm_start
 
 
 def prepare(recipe: str, settings: Training, folder: Path, device: str, listener: Listener | None = None) -> Run:
@@ -53,6 +54,8 @@ def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> St
         if run.checkpoint.exists() and not resume:
             raise FileExistsError(f"{folder} holds a run already; go on with --resume, or choose another --out")
         diffusion = build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
+        if run.settings.init and not run.checkpoint.exists():
+            warm_start(diffusion, load(run.settings.init, run.device).diffusion, run.settings.init)
         state = State.start(diffusion, run.settings)
         begin(run, state, folder)
         with tensorboard(run.log, folder / EVENTS) if events else nullcontext():

@@ -10,6 +10,7 @@ from coset.data.batches import Batches
 from coset.metrics.evaluate import evaluate
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
+from coset.symmetry.targets import plain
 from coset.training.state import State
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Validation:
-    """Called with a state, gives the loss of each EMA decay, the best decay and the stability of its samples."""
+    """Called with a state, gives the loss of each EMA decay, the best decay and the stability of its samples.
+
+    The loss is that of the plain target, whatever the run trains with, so that runs can be compared: a symmetrised
+    target's is lower by what it averages away, and has the same minimiser.
+    """
 
     def __init__(self, run: Run) -> None:
         rows = run.dataset.valid[: run.settings.validate_molecules]
@@ -39,9 +44,9 @@ class Validation:
         return found
 
     def _loss(self, state: State) -> float:
-        total = torch.zeros((), dtype=torch.float64)
+        diffusion, total = state.diffusion.with_target(plain), torch.zeros((), dtype=torch.float64)
         for rows in self.batches:
-            losses = state.diffusion(self.run.cloud(rows), self.run.noise(rows, step=-1))
+            losses = diffusion(self.run.cloud(rows), self.run.noise(rows, step=-1))
             total += losses.double().sum().cpu()
         return float(total) / sum(map(len, self.batches))
 
