@@ -8,7 +8,7 @@ TORCH  ?= cpu
 CONSTRAINTS := $(if $(filter gpu,$(TORCH)),,-c constraints-cpu.txt)
 N      ?= 100
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 demo: $(VENV)/.installed
 	$(BIN)/coset sample -n $(N) --seed 0 --out molecules.sdf
 	$(BIN)/coset evaluate molecules.sdf --report report.html
@@ -21,6 +21,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/pyright
+
+# The site goes to site/index.html, to be opened from the disk; every block of its pages is run by the tests.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 bench: $(VENV)/.installed
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
@@ -35,4 +40,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) molecules.sdf report.html
+	rm -rf $(VENV) molecules.sdf report.html site
