@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from coset.cli import main
+from coset.cli.train import told_how_to_go_on
 from coset.model import load
 from coset.training.folder import alone
 
@@ -108,3 +109,14 @@ def test_event_files_need_their_package(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     code, _, err = train(run, tmp_path / "run", options=["--tensorboard"])
     assert code == 2 and "pip install 'coset[log]'" in err and not (tmp_path / "run").exists()
+
+
+def test_a_stop_before_the_first_checkpoint_claims_none(tmp_path, capsys):
+    for saved in (False, True):
+        if saved:
+            (tmp_path / "checkpoint.safetensors").touch()
+        with pytest.raises(KeyboardInterrupt), told_how_to_go_on("this", tmp_path):
+            raise KeyboardInterrupt
+        said = capsys.readouterr().out
+        assert ("stopped and saved; go on with: this" in said) == saved
+        assert ("before anything was saved" in said) != saved

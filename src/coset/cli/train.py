@@ -53,7 +53,7 @@ def train(
     if events:
         summary_writer()  # says at once what is missing
     command = f"coset train --resume -o {folder}" + (f" --evaluate {evaluate} --steps {steps}" if evaluate else "")
-    with told_how_to_go_on(command):
+    with told_how_to_go_on(command, folder):
         with progress_bar(f"training {recipe}", 1.0) as update:
             run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
             console.print(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
@@ -119,7 +119,7 @@ def leg(
 
     overrides = parse_settings(settings or ()) | ({"data": data} if data else {})
     planned = Leg.plan(queue, total or minutes, overrides)
-    with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command"):
+    with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command", out):
         card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate, minutes)
     metrics = card["metrics"]
     console.print(
@@ -140,12 +140,15 @@ def use_large_pages() -> None:
 
 
 @contextmanager
-def told_how_to_go_on(command: str) -> Iterator[None]:
-    """After Ctrl-C, says how to go on from the saved state."""
+def told_how_to_go_on(command: str, folder: Path) -> Iterator[None]:
+    """After Ctrl-C, says how to go on from the saved state, or that there is none yet."""
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"stopped and saved; go on with: {command}")
+        from coset.training.folder import CHECKPOINT
+
+        saved = (folder / CHECKPOINT).exists()
+        console.print(f"stopped and saved; go on with: {command}" if saved else "stopped before anything was saved")
         raise
 
 
