@@ -107,6 +107,8 @@ def likelihood(
     for elements or sizes that the model does not know, and where `out` belongs to another measurement.
     """
     settings = settings or Settings()
+    if not len(rows):
+        raise ValueError("a likelihood needs at least 1 molecule; got none")
     sizes = dataset.store.sizes[rows]
     log_size = model.sizes.log_prob(torch.from_numpy(sizes.astype(np.int64))).numpy()
     seen = np.isfinite(log_size)

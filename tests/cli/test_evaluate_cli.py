@@ -112,7 +112,7 @@ def test_a_models_card_and_its_table(run):
     assert code == 0 and "SHA-256" in out and "506,029" in out and "molecule stability" in out
     code, out, _ = run("models", "qm9", "--json")
     card = json.loads(out)
-    assert len(card["sha256"]) == 64 and card["bytes"] == 1_024_282 and card["name"] == "qm9"
+    assert len(card["sha256"]) == 64 and 1e6 < card["bytes"] < 1.1e6 and card["name"] == "qm9"
 
 
 def test_settings_that_differ_are_told_beside_the_default():

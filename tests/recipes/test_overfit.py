@@ -137,7 +137,7 @@ def test_noise_cannot_be_predicted_where_the_end_holds_no_signal():
 
 
 def test_unknown_recipes_are_refused_with_the_list():
-    with pytest.raises(ValueError, match="unknown recipe 'edn' .did you mean edm..; choose one of edm, "):
+    with pytest.raises(ValueError, match=r"unknown recipe 'edn' .did you mean edm..; choose one of edm, "):
         find_recipe("edn")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coset.cli.display import console, progress_bar
+from coset.cli.display import progress_bar, say
 
 if TYPE_CHECKING:
     from coset.data.store import Store
@@ -37,10 +37,10 @@ def data_sets(context: typer.Context) -> None:
 
     for name in NAMES:
         try:
-            _say(open_dataset(name).describe())
+            say(open_dataset(name).describe())
         except (FileNotFoundError, ValueError) as error:
-            _say(f"{name}: not here: {error}")
-        console.print()
+            say(f"{name}: not here: {error}")
+        say("")
 
 
 @app.command()
@@ -85,7 +85,7 @@ def build(
         with progress_bar("building", 1.0) as update:
             store, summary = builder.build(sources, out, chosen, packed=packed, progress=update)
         for line in summary.lines():
-            _say(line)
+            say(line)
     _describe(store)
 
 
@@ -96,7 +96,7 @@ def info(name: Annotated[str, typer.Argument(help="A named data set, a store's f
 
     dataset = open_dataset(name)
     dataset.store.verify()
-    _say(dataset.describe())
+    say(dataset.describe())
 
 
 @app.command()
@@ -113,7 +113,7 @@ def reference(
         raise ValueError(f"{name} has no test molecules to make a reference of; build it with --test 0.05 or so")
     train, test = ([_molecule(dataset.store, row) for row in rows] for rows in (dataset.train, dataset.test))
     save_reference(out, build_reference(dataset.name, train, test))
-    _say(f"reference of {name} -> {out}")
+    say(f"reference of {name} -> {out}")
 
 
 def _build_qm9(out: Path | None, origin: Path | None, mirror: str | None, packed: bool) -> Store:
@@ -190,8 +190,4 @@ def _molecule(store: Store, row: int):
 def _describe(store: Store) -> None:
     from coset.data.catalog import open_dataset
 
-    _say(open_dataset(store.path, hold_out=0).describe())
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False, emoji=False)
+    say(open_dataset(store.path, hold_out=0).describe())

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 
 
+def say(text: str) -> None:
+    """A line as it is: long ones are not broken, so that paths and commands can be copied."""
+    console.print(text, soft_wrap=True, markup=False, emoji=False)
+
+
 def quality_table(report: Report) -> Table:
     """The rates with their intervals, beside the data's own, and by the file's bonds where it holds them."""
     table = Table(title=f"{report.counts['molecules']:,} molecules, per cent", title_justify="left")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coset.cli.display import console, quality_table
+from coset.cli.display import console, quality_table, say
 
 if TYPE_CHECKING:
     from coset.metrics.evaluate import Report
@@ -50,11 +50,11 @@ def evaluate(
         for name, value in (found.distances or {}).items():
             own = (found.data_distances or {}).get(name)
             beside = "" if own is None else f" (data's own {own:.3f})"
-            console.print(f"total variation of {name.replace('_', ' ')}: {value:.3f}{beside}")
+            say(f"total variation of {name.replace('_', ' ')}: {value:.3f}{beside}")
     if report:
         write_report(report, found, molecules, report_card(file, found, molecules, seconds))
         if not as_json:
-            console.print(f"report -> {report}", markup=False, soft_wrap=True)
+            say(f"report -> {report}")
 
 
 def _unknown(report: Report) -> str:

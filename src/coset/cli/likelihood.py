@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from coset.cli.display import console, progress_bar
+from coset.cli.display import console, progress_bar, say
 from coset.cli.options import resolve_device
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def show(found: list[Likelihood], title: str) -> None:
         table.add_row(str(each.settings.draws), *(f"{value:.2f}" for value in numbers))
     console.print(table)
     if unseen:
-        console.print(f"{unseen} molecules left out: the model gives their number of atoms no probability")
+        say(f"{unseen} molecules left out: the model gives their number of atoms no probability")
 
 
 def parse_draws(text: str) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from coset.cli.display import console, model_table, show_card
+from coset.cli.display import console, model_table, say, show_card
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -34,7 +34,7 @@ def recipes(as_json: AsJson = False) -> None:
         sizes = "\n".join(f"{size}: {count:,}" for size, count in entry["sizes"].items())
         table.add_row(entry["name"], entry["summary"], sizes)
     console.print(table)
-    console.print("train one with: coset train RECIPE --set size=small")
+    say("train one with: coset train RECIPE --set size=small")
 
 
 def models(
@@ -54,9 +54,9 @@ def models(
         print(json.dumps(about[0] if name else about, indent=1))
     elif verify:
         for line in lines:
-            console.print(line, soft_wrap=True, markup=False)
+            say(line)
     elif name:
         show_card(cards[name])
     else:
         console.print(model_table(list(cards.values())))
-        console.print("a whole card: coset models NAME; checksums: coset models --verify")
+        say("a whole card: coset models NAME; checksums: coset models --verify")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from coset.cli.display import console, progress_bar
+from coset.cli.display import progress_bar, say
 from coset.cli.options import resolve_device, warn
 
 SUFFIXES = (".sdf", ".sdf.gz", ".xyz", ".smi")
@@ -58,12 +58,12 @@ def sample(
         )
     seconds = time.monotonic() - started
     write(out, flag(drawn.molecules), bonds)
-    console.print(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
+    say(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
     if drawn.redrawn:
-        console.print(f"{drawn.redrawn} came out non-finite and were drawn again")
+        say(f"{drawn.redrawn} came out non-finite and were drawn again")
     if wanted:
         rate = 100 * drawn.passed / drawn.drawn
-        console.print(f"acceptance ({keep}): {drawn.passed} of {drawn.drawn} drawn, {rate:.1f} %")
+        say(f"acceptance ({keep}): {drawn.passed} of {drawn.drawn} drawn, {rate:.1f} %")
 
 
 def check_output(out: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coset.cli.display import console, progress_bar, quality_table
+from coset.cli.display import console, progress_bar, quality_table, say
 from coset.cli.options import resolve_device
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def train(
         print_settings(recipe, resolved)
         return
     if resume and not (folder / CHECKPOINT).exists():
-        console.print(f"{folder} has no checkpoint yet: starting at the beginning")
+        say(f"{folder} has no checkpoint yet: starting at the beginning")
     events = tensorboard or (folder / EVENTS).is_dir()
     if events:
         summary_writer()  # says at once what is missing
@@ -56,14 +56,14 @@ def train(
     with told_how_to_go_on(command, folder):
         with progress_bar(f"training {recipe}", 1.0) as update:
             run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
-            console.print(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
+            say(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
             run_recipe(run, folder, resume, events)
-        console.print(f"model -> {folder / MODEL}")
+        say(f"model -> {folder / MODEL}")
         if evaluate:
             with progress_bar(f"drawing {evaluate:,} molecules", evaluate) as update:
                 report = evaluate_run(run, folder, Plan(evaluate, steps), update)
             console.print(quality_table(report))
-            console.print(f"molecules and numbers -> {folder / METRICS}")
+            say(f"molecules and numbers -> {folder / METRICS}")
 
 
 def resolve_run(
@@ -122,16 +122,14 @@ def leg(
     with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command", out):
         card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate, minutes)
     metrics = card["metrics"]
-    console.print(
-        f"{card['name']}: {card['molecules_seen']:,} molecules seen in {card['minutes']} min; of {evaluate} drawn:"
-    )
+    say(f"{card['name']}: {card['molecules_seen']:,} molecules seen in {card['minutes']} min; of {evaluate} drawn:")
     for name, rate in metrics["rates"].items():
         own = f" (data's own {100 * metrics['data'][name]:.1f})" if name in metrics["data"] else ""
-        console.print(f"  {name.replace('_', ' ')} {100 * rate:.1f} %{own}")
-    console.print(f"weights and card -> {out}")
+        say(f"  {name.replace('_', ' ')} {100 * rate:.1f} %{own}")
+    say(f"weights and card -> {out}")
     if install:
         planned.install(out)
-        console.print(f"installed as {planned.entry.weights}; {queue} is up to date")
+        say(f"installed as {planned.entry.weights}; {queue} is up to date")
 
 
 def use_large_pages() -> None:
@@ -148,7 +146,7 @@ def told_how_to_go_on(command: str, folder: Path) -> Iterator[None]:
         from coset.training.folder import CHECKPOINT
 
         saved = (folder / CHECKPOINT).exists()
-        console.print(f"stopped and saved; go on with: {command}" if saved else "stopped before anything was saved")
+        say(f"stopped and saved; go on with: {command}" if saved else "stopped before anything was saved")
         raise
 
 
@@ -159,7 +157,7 @@ def show(record: dict[str, Any], update) -> None:
         update(record["progress"], f"loss {record['loss']:.4f}, {rate:.0f} molecules/s")
         return
     samples = "".join(f", {key.replace('_', ' ')} {100 * record[key]:.1f} %" for key in SAMPLED if key in record)
-    console.print(
+    say(
         f"{record['molecules']:,} molecules, {record['seconds'] / 60:.1f} min ({rate:.0f}/s): "
         f"validation loss {record['valid_loss']:.4f} (EMA {record['ema']}){samples}"
     )

@@ -23,8 +23,9 @@ class HaarDraws:
 
     The paper's M data points are the clean cloud and `draw.siblings`, each moved by the same K elements. At middle and
     low noise no draw is near the true pose and the estimate is wrong. with_drawn: the element that z was made from, the
-    identity, takes the first draw's place, as in the released code; the estimate then leans to the plain target.
-    soften: that code's temperature of the weights, min(0.4 / t, 1) in our time.
+    identity, takes the first draw's place, as in the released code: the estimate is then unbiased (any of the draws may
+    as well have been the true one), but at low noise nothing is averaged. soften: that code's temperature of weights,
+    min(0.4 / t, 1) in our time, which biases them.
     """
 
     draws: int

@@ -86,8 +86,9 @@ class PrincipalFrame(Frame):
 class VectorFrame(Frame):
     """A learned canonical pose: three (two for SO(3)) vectors sum_i w_i x_i, orthonormalised (Kaba et al. 2023).
 
-    Weights w and displacements of the x are the output of an equivariant network. Deterministic and equivariant; where
-    all atoms lie in a line or plane the pose is completed by an arbitrary axis, and is not.
+    Weights w and displacements of the x are the output of an equivariant network. Deterministic and equivariant, but
+    where the vectors are too few: on a line, with reflections in a plane, or where they vanish by the molecule's own
+    symmetry. There the pose is completed by an arbitrary axis.
     """
 
     def __init__(self, network: Network, reflections: bool = False) -> None:
