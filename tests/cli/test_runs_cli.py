@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from coset.cli import main
+from coset.cli.display import console
 from coset.cli.train import told_how_to_go_on
 from coset.model import load
 from coset.training.folder import alone
@@ -21,7 +22,7 @@ def run(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["coset", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(console, "width", 200)  # tables are cut to the width of the terminal
         code = 0
         try:
             main()
