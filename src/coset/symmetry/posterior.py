@@ -69,20 +69,15 @@ def listed(group: Group, draw: Draw) -> tuple[Cloud, Bool[Tensor, "b k"]]:
     """All permutations of the clean cloud and of its siblings, (b k) clouds in float64, and which there are."""
     x0 = replace(draw.x0, condition=None).to(torch.float64)
     orders, there = group.permutations(draw.x0)
-    clouds = [_permuted(x0, orders)]
+    clouds = [(x0.x, x0.h)]
     if draw.siblings is not None:
         others = replace(draw.siblings, condition=None).to(torch.float64)
-        for m in range(len(others) // len(x0)):
-            clouds.append(_permuted(others.map(lambda v, m=m: v.unflatten(0, (len(x0), -1))[:, m]), orders))
-    x, h = (torch.cat([getattr(c, name) for c in clouds], 1).flatten(0, 1) for name in ("x", "h"))
+        x, h = (values.unflatten(0, (len(x0), -1)) for values in (others.x, others.h))
+        clouds.extend(zip(x.unbind(1), h.unbind(1), strict=True))
+    rows = torch.arange(len(x0), device=orders.device)[:, None, None]
+    x, h = (torch.cat([values[rows, orders] for values in part], 1).flatten(0, 1) for part in zip(*clouds, strict=True))
     there = there.repeat(1, len(clouds))
     return Cloud(x, h, x0.mask.repeat_interleave(there.shape[1], 0)), there
-
-
-def _permuted(x0: Cloud, orders: Tensor) -> Cloud:
-    """x (b, g, n, d), h (b, g, n, f)."""
-    rows = torch.arange(len(x0), device=orders.device)[:, None, None]
-    return x0.map(lambda values: values[rows, orders])
 
 
 def likelihood_of(process: Process, x0: Cloud, t: Tensor) -> Gaussian:
