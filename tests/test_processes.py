@@ -12,7 +12,7 @@ from coset.cloud import Cloud, squared_norm
 from coset.gaussian import standard_normal
 from coset.noise import Noise
 from coset.processes.affine import Affine
-from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
+from coset.processes.schedules import Cosine, Exploding, Linear, LinearNoise, Polynomial
 from coset.scales import Centred, Free, Subspace
 from example_clouds import random_cloud
 
@@ -21,6 +21,7 @@ ETAS = [0.0, 0.4, 1.0]
 
 
 SCHEDULES = [Polynomial(), Cosine(), Linear(), Linear(sigma_min=0.0), Exploding(sigma_max=20.0)]
+SCHEDULES += [LinearNoise(last=1 - 1e-6)]  # as published it ends early, at 0.999
 
 
 def times(*values: float) -> Tensor:
@@ -200,6 +201,7 @@ def test_schedules_end_where_they_say():
         (Cosine(1e-5), 1e-5**0.5, 1e-5**0.5),
         (Linear(0.01), 0.01, 0.0),
         (Exploding(0.002, 80.0), 0.002, 1.0),
+        (LinearNoise(), 0.01, (1 - 0.999**2) ** 0.5),
     ]:
         alpha, sigma = schedule(ends)
         assert float(sigma[0]) == pytest.approx(first) and float(alpha[1]) == pytest.approx(last, abs=1e-12)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from coset.cli import data, evaluate, likelihood, lists, runs, sample, train
+from coset.cli import data, evaluate, likelihood, lists, reproduce, runs, sample, train
 
 # Read when torch is first imported, which no module here does before a command runs. Threads that sleep while they wait
 # keep a shared machine from a standstill (measured: 25 times as long beside another program with threads that spin).
@@ -29,6 +29,7 @@ app.command()(likelihood.likelihood)
 app.command()(lists.recipes)
 app.command()(lists.models)
 app.add_typer(data.app, name="data")
+app.add_typer(reproduce.app, name="reproduce")
 app.command()(train.leg)
 app.command()(runs.runs)
 app.command()(runs.diff)

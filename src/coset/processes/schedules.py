@@ -121,3 +121,26 @@ class Exploding(Schedule):
     def velocity(self, t):
         one = torch.ones_like(t.double())
         return 0 * one, one
+
+
+@dataclass(frozen=True)
+class LinearNoise(Schedule):
+    """sigma linear in t between both ends, variance preserving: the grid of TS's toys (Tong et al. 2025, section 5.1).
+
+    As published, alpha(1) = 0.045 is far from 0, so that the prior, centred at 0, differs a little from q(z_1 | x0).
+    """
+
+    first: float = 0.01
+    last: float = 0.999
+
+    def __call__(self, t):
+        sigma = self.first + (self.last - self.first) * t.double()
+        return (1 - sigma.square()).sqrt(), sigma
+
+    def log_snr(self, t):
+        _, sigma = self(t)
+        return torch.log1p(-sigma.square()) - 2 * sigma.log()
+
+    def time(self, log_snr):
+        sigma = torch.sigmoid(-log_snr.double()).sqrt()
+        return ((sigma - self.first) / (self.last - self.first)).clamp(0, 1)

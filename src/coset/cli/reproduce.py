@@ -1,0 +1,146 @@
+"""coset reproduce: published experiments and studies, one command each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coset.cli.display import console, progress_bar, say
+from coset.cli.options import resolve_device
+from coset.cli.train import show, use_large_pages
+
+app = typer.Typer(
+    help="Repeat published experiments and studies: rows.json, report.md and a figure in a folder.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+FOLDER = Path("runs/reproduce")
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder; by default runs/reproduce/NAME. Resumes.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2; each repeats its numbers.")]
+Rows = Annotated[str | None, typer.Option(help="Only these models, parted by commas.")]
+
+
+@app.command("ts-toy-1d")
+def ts_toy_1d(
+    out: Out = None,
+    seeds: Seeds = "0,1,2",
+    iterations: Annotated[int, typer.Option(min=1, help="Of the training; the paper has 100,000.")] = 100_000,
+    batch: Annotated[int, typer.Option(min=1, help="Clouds an iteration.")] = 100,
+    steps: Annotated[int, typer.Option(min=2, help="Network calls of a sample.")] = 100,
+    samples: Annotated[int, typer.Option(min=2, help="Drawn for each kind of starts; an even number.")] = 100_000,
+    rows: Rows = None,
+) -> None:  # fmt: skip
+    """TS's toy on the line: distance to the data and W2², plain target against symmetrised ones."""
+    from coset.recipes.ts import LINE
+    from coset.reproduce.toy_line import NAME, Settings, run
+
+    settings = Settings(iterations, batch, steps, samples)
+    with row_progress(iterations) as begin:
+        record = run(out or FOLDER / NAME, settings, parse_seeds(seeds), parse_rows(rows, tuple(LINE)), begin)
+    finished(record.folder)
+
+
+@app.command("ts-toy-2d")
+def ts_toy_2d(
+    out: Out = None,
+    seeds: Seeds = "0,1,2",
+    iterations: Annotated[int, typer.Option(min=1, help="Of the training.")] = 4_000,
+    batch: Annotated[int, typer.Option(min=1, help="Clouds an iteration.")] = 100,
+    lr: Annotated[float, typer.Option(help="First learning rate.")] = 4e-3,
+    samples: Annotated[int, typer.Option(min=2, help="Drawn for each number of steps.")] = 1_000,
+    rows: Rows = None,
+) -> None:  # fmt: skip
+    """TS's toy in the plane: best RMSD by sampling steps, and what fails without rotated data."""
+    from coset.recipes.ts import PLANE
+    from coset.reproduce.toy_plane import NAME, Settings, run
+
+    if not lr > 0:
+        raise ValueError(f"--lr must be positive; got {lr:g}")
+    settings = Settings(iterations, batch, lr, samples=samples)
+    with row_progress(iterations) as begin:
+        record = run(out or FOLDER / NAME, settings, parse_seeds(seeds), parse_rows(rows, tuple(PLANE)), begin)
+    finished(record.folder)
+
+
+@app.command("gradient-variance")
+def gradient_variance(
+    out: Out = None,
+    clouds: Annotated[int, typer.Option(min=2, help="Noisy clouds of a molecule at each level.")] = 4,
+    repeats: Annotated[int, typer.Option(min=2, help="Posterior draws at each noisy cloud.")] = 64,
+    steps: Annotated[int, typer.Option(min=0, help="Of training that the networks have behind them.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+) -> None:
+    """Bias and variance of targets and of gradients: plain, TS's Algorithm 1, its public variant, exact; with cost."""
+    from coset.reproduce.gradient_variance import NAME, Settings, run
+
+    settings, folder = Settings(clouds, repeats, steps, seed=seed), out or FOLDER / NAME
+    with progress_bar(NAME, settings.rows) as update:
+        run(folder, settings, update)
+    finished(folder)
+
+
+@app.command("symmetry-study")
+def symmetry_study(
+    out: Out = None,
+    data: Annotated[str, typer.Option(help="Data set or a store's folder.")] = "qm9-small",
+    molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row.")] = 1_000_000,
+    seeds: Seeds = "0",
+    draws: Annotated[int, typer.Option(min=1, help="Molecules drawn to measure a row.")] = 1_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
+    rows: Rows = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:  # fmt: skip
+    """Every way of respecting symmetry on one data set, network size and budget; half an hour a row on a CPU."""
+    use_large_pages()
+    from coset.reproduce.symmetry_study import NAME, ROWS, Study, run
+
+    study = Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps)
+    with row_progress(1.0) as begin:
+
+        def listen(row: str) -> Callable[[dict[str, Any]], None]:
+            update = begin(row)
+            return lambda record: show(record, update)
+
+        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), listen)
+    finished(record.folder)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Different numbers from 0, parted by commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
+        raise ValueError(f"--seeds expects different numbers from 0, such as 0 or 0,1,2; got {text!r}")
+    return [int(part) for part in parts]
+
+
+def parse_rows(text: str | None, known: tuple[str, ...]) -> list[str]:
+    """Names parted by commas; all if there is no text."""
+    return list(known) if text is None else [part.strip() for part in text.split(",")]
+
+
+@contextmanager
+def row_progress(total: float) -> Iterator[Callable[[str], Callable[[float], None]]]:
+    """Yields begin(row) -> update(done): a bar with the time left for each row in turn; its name alone in a pipe."""
+    with ExitStack() as bars:
+
+        def begin(row: str) -> Callable[[float], None]:
+            bars.close()
+            if not sys.stderr.isatty():
+                typer.echo(row, err=True)
+            return bars.enter_context(progress_bar(row, total))
+
+        yield begin
+
+
+def finished(folder: Path) -> None:
+    """Where the results are, and the report itself."""
+    from rich.markdown import Markdown
+
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    console.print(Markdown("".join(line for line in report.splitlines(True) if not line.startswith("!["))))
+    say(f"in {folder}: report.md, rows.json")
