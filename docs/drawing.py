@@ -68,27 +68,35 @@ class Figure:
     def arrow(self, path: str) -> None:
         self.add("path", "arrow", d=path, marker_end="url(#tip)")
 
-    def molecule(self, at: tuple[float, float], numbers: NDArray, x: NDArray, scale: float) -> None:
-        """Atoms (n,) at x (n, 3) in Angstrom, seen along the last axis; bonds by the distance rule."""
+    def molecule(
+        self, at: tuple[float, float], numbers: NDArray, x: NDArray, scale: float,
+        bonded: NDArray | None = None, size: float = 1.0,
+    ) -> None:  # fmt: skip
+        """Atoms (n,) at x (n, 3) in Angstrom, seen along the last axis; bonds by the distance rule.
+
+        bonded: positions that the rule looks at in place of x. size: of the atoms, against the usual.
+        """
         place = np.array(at) + scale * x[:, :2] * [1, -1]
-        orders = bond_orders(numbers[None], x[None])[0]
+        orders = bond_orders(numbers[None], (x if bonded is None else bonded)[None])[0]
         for i, j in zip(*np.nonzero(np.tril(orders)), strict=True):
             self.line([tuple(place[i]), tuple(place[j])], "soft", 1.5 + 1.5 * float(orders[i, j]))
         for i in np.argsort(x[:, 2]):
             colour, radius = ELEMENTS[int(numbers[i])]
             cx, cy = place[i]
-            self.add("circle", cx=cx, cy=cy, r=radius * scale, fill=colour, stroke="#39424e", stroke_width=0.8)
+            self.add("circle", cx=cx, cy=cy, r=radius * scale * size, fill=colour, stroke="#39424e", stroke_width=0.8)
 
     def save(self, path: Path) -> None:
         """One line: a blank one would end a block of HTML in Markdown."""
-        tip = '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        name = f"tip-{path.stem}"  # a page may hold several figures
+        tip = f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         tip += '<path d="M0 0 8 4 0 8z" style="fill:var(--soft)"/></marker>'
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="fig" viewBox="0 0 {self.width} {self.height}" role="img">'
         )
         about = f"<title>{escape(self.title)}</title><desc>{escape(self.text_for_all)}</desc>"
         style = f"<style>{STYLE.replace(chr(10), '')}</style><defs>{tip}</defs>"
-        path.write_text(f"{head}{about}{style}{''.join(self.parts)}</svg>\n", encoding="utf-8")
+        parts = "".join(self.parts).replace("url(#tip)", f"url(#{name})")
+        path.write_text(f"{head}{about}{style}{parts}</svg>\n", encoding="utf-8")
 
 
 @dataclass

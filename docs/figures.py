@@ -1,4 +1,4 @@
-"""Draws the figures of the concept pages from computations: `python docs/figures.py [NAME ...]`. About two minutes."""
+"""Draws the figures of the concept pages from computations: `python docs/figures.py [NAME ...]`. A few minutes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from drawing import Axes, Figure
+from symmetry_figures import symmetry, symmetry_data, symmetry_model, symmetry_process, symmetry_target
 
 import coset
 from coset.cloud import Cloud
@@ -104,31 +105,6 @@ def processes() -> Figure:
         figure.text(44, y - 12, words, "soft")
     figure.text(44, 452, "0 (data)", "soft")
     figure.text(658, 452, "t = 1 (noise)", "soft end")
-    return figure
-
-
-def symmetry() -> Figure:
-    """Where in the loop symmetry can sit; drawn by hand."""
-    figure = Figure(680, 356, "Four places for symmetry", "Data, process, model and target, each a place for symmetry.")
-    figure.box(12, 110, 120, 64, ["data", "x0"])
-    figure.box(190, 110, 130, 64, ["process", "q(zₜ | x0)"])
-    figure.box(378, 110, 130, 64, ["model", "D(zₜ, t)"])
-    figure.box(560, 110, 108, 64, ["loss", "|x0* − D|²"])
-    figure.box(378, 236, 290, 46, ["target x0*", "what D is compared with"])
-    for x0, x1 in ((132, 188), (320, 376), (508, 558)):
-        figure.arrow(f"M{x0} 142H{x1}")
-    figure.arrow("M72 174V259H376")
-    figure.arrow("M614 236V176")
-    notes = [
-        (72, 46, "DATA", ["random rotations: now", "aligned latents: not yet"]),
-        (255, 46, "PROCESS", ["isotropic noise: now", "equivariant, learned: not yet"]),
-        (443, 46, "MODEL", ["equivariant network: now", "poses, random or learned: now"]),
-        (523, 308, "TARGET", ["the molecule itself: now", "its mean over a group: now"]),
-    ]
-    for x, y, name, lines in notes:
-        figure.text(x, y, name, "mid strong", style="fill:var(--b)", letter_spacing=1)
-        for number, words in enumerate(lines, start=1):
-            figure.text(x, y + 19 * number, words, "mid soft")
     return figure
 
 
@@ -299,8 +275,12 @@ def likelihood() -> Figure:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    each.__name__: each for each in (convention, processes, symmetry, law, noise, batches, likelihood)
-}
+    each.__name__: each
+    for each in (
+        convention, processes, symmetry, symmetry_model, symmetry_target, symmetry_process, symmetry_data,
+        law, noise, batches, likelihood,
+    )
+}  # fmt: skip
 
 
 def main() -> None:

@@ -132,11 +132,20 @@ def test_generated_pages_say_what_the_library_says(site):
 def test_every_concept_has_its_figure():
     used = {name for page in PAGES for name in re.findall(r'--8<-- "figures/(\w+)\.svg"', page.read_text())}
     drawn = {path.stem for path in (DOCS / "figures").glob("*.svg")}
-    assert used == drawn and len(drawn) == len(list((DOCS / "concepts").glob("*.md")))
+    assert used == drawn
+    for page in [*(DOCS / "concepts").glob("*.md"), DOCS / "symmetry.md"]:
+        assert "figures/" in page.read_text(encoding="utf-8"), f"{page.name} shows no figure"
+
+
+def test_each_of_the_four_places_for_symmetry_has_its_figure():
+    sections = (DOCS / "symmetry.md").read_text(encoding="utf-8").split("\n## ")
+    for place in ("model", "target", "process", "data"):
+        (section,) = [each for each in sections if each.startswith(place.capitalize() + "\n")]
+        assert re.findall(r"figures/(\w+)\.svg", section) == [f"symmetry_{place}"]
 
 
 def test_every_recipe_has_its_place_in_the_table_of_symmetries():
     from coset.recipes.registry import RECIPES
 
-    text = (DOCS / "concepts" / "symmetry.md").read_text(encoding="utf-8")
+    text = (DOCS / "symmetry.md").read_text(encoding="utf-8")
     assert set(RECIPES) <= set(re.findall(r"`(\w+)`", text))
