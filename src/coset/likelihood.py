@@ -26,6 +26,7 @@ from coset.files import atomic_write
 from coset.model import Model
 from coset.noise import Noise
 from coset.objectives.bound import Bound, ContinuousSteps, EqualSteps
+from coset.scales import CENTRED
 
 PARTS = ("prior", "steps", "output", "size")
 _GOLDEN = (5**0.5 - 1) / 2
@@ -107,6 +108,8 @@ def likelihood(
     for elements or sizes that the model does not know, and where `out` belongs to another measurement.
     """
     settings = settings or Settings()
+    if getattr(model.diffusion.process, "subspace", CENTRED) != CENTRED:
+        raise ValueError(f"{model.name} was trained with free noise; a likelihood is that of centred molecules")
     if not len(rows):
         raise ValueError("a likelihood needs at least 1 molecule; got none")
     sizes = dataset.store.sizes[rows]

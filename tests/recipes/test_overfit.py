@@ -9,6 +9,7 @@ see the molecules in the poses of the data, or in none, must pass below it, whic
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from coset.interfaces import Denoiser
 from coset.noise import Noise
 from coset.processes.affine import Affine
 from coset.recipes.registry import RECIPES, build, count_parameters, find_recipe
+from coset.samplers.grids import power_grid
+from coset.samplers.sample import empty_cloud, sample
 from example_clouds import small_molecules
 
 TINY = {"width": 32, "depth": 2, "heads": 4, "kernels": 8}
@@ -26,7 +29,7 @@ TINY |= {"pose_width": 16, "pose_depth": 2, "pose_heads": 2, "pose_kernels": 8}
 POSED = {"edm", "gdm", "dit"}  # no random poses between the data and the network
 
 
-def tiny(name: str, seed: int = 0, **others: str) -> Diffusion:
+def tiny(name: str, seed: int = 0, **others: Any) -> Diffusion:
     recipe = find_recipe(name)
     known = {key: value for key, value in TINY.items() if key in recipe.settings.model_fields}
     return build(name, recipe.resolve(known | {"seed": seed} | others), types=5)
@@ -75,7 +78,13 @@ class BestLinear(Denoiser):
         return replace(z, x=z.x * gain[0], h=(self.h_mean + (z.h - alpha * self.h_mean) * gain[1]) * z.mask)
 
 
-CROSSES = [("edm", {"schedule": "cosine"}), ("dit", {"schedule": "linear", "predict": "velocity"})]
+# The last two are the flow-matching and the free variance-exploding form of SymDiff (appendix D).
+CROSSES = [
+    ("edm", {"schedule": "cosine"}),
+    ("edm", {"schedule": "exploding"}),
+    ("symdiff", {"schedule": "linear", "predict": "velocity"}),
+    ("symdiff", {"schedule": "exploding", "free_noise": True}),
+]
 
 
 @pytest.mark.parametrize(("name", "others"), [(name, {}) for name in RECIPES] + CROSSES, ids=str)
@@ -129,6 +138,16 @@ def test_wrong_settings_are_refused_with_the_right_names(name):
         recipe.resolve({"size": "huge"})
     with pytest.raises(ValueError, match="setting width: got 0"):
         recipe.resolve({"width": 0})
+
+
+@pytest.mark.parametrize(("name", "others"), CROSSES, ids=str)
+def test_every_form_samples(name, others):
+    """Finite molecules of the sizes asked for; free noise leaves them anywhere near the origin."""
+    diffusion = tiny(name, **others)
+    cloud = sample(diffusion, empty_cloud(torch.tensor([4, 3]), 6), noise(2, 0), power_grid(5))
+    assert torch.isfinite(cloud.x).all() and cloud.mask.sum() == 7
+    centred = cloud.x.sum(1).abs().max() < 1e-3
+    assert centred != others.get("free_noise", False)
 
 
 def test_noise_cannot_be_predicted_where_the_end_holds_no_signal():

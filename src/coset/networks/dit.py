@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coset.cloud import Cloud, center
+from coset.cloud import Cloud
 from coset.interfaces import Network
 from coset.networks.embeddings import AtomTokens, DistanceKernels, TimeEmbedding
 from coset.networks.precision import trunk_autocast
+from coset.scales import CENTRED, Subspace
 
 
 def _modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -96,13 +97,17 @@ class Transformer(nn.Module):
 
 
 class DiT(Network):
-    """A transformer from clouds to clouds, not equivariant; its position output is centred.
+    """A transformer from clouds to clouds, not equivariant; its position output is centred, or free for free noise.
 
     The published size 384 x 12 x 6 heads counts 28,926,345 parameters without `tokens` (39,208 more).
     """
 
-    def __init__(self, features: int, width: int = 384, depth: int = 12, heads: int = 6, kernels: int = 184) -> None:
+    def __init__(
+        self, features: int, width: int = 384, depth: int = 12, heads: int = 6, kernels: int = 184,
+        subspace: Subspace = CENTRED,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.subspace = subspace
         self.tokens = AtomTokens(features, width, kernels)
         self.trunk = Transformer(width, depth, heads)
         self.head = nn.Linear(width, 3 + features)
@@ -111,7 +116,7 @@ class DiT(Network):
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         out = self.head(self.trunk(self.tokens(z.x, z.h, z.mask), z.mask, t)) * z.mask
-        return replace(z, x=center(out[..., :3], z.mask), h=out[..., 3:])
+        return replace(z, x=self.subspace.project(out[..., :3], z.mask), h=out[..., 3:])
 
 
 class PoseTransformer(nn.Module):

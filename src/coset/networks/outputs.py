@@ -11,6 +11,22 @@ from coset.interfaces import Denoiser, Network, Schedule
 from coset.noise import Noise
 
 
+class ScaledInput(Network):
+    """The network sees z / sqrt(alpha^2 spread^2 + sigma^2), of unit scale at every noise level (Karras et al. 2022).
+
+    spread: deviation of the encoded positions. For schedules whose variance explodes; the others hardly need it.
+    """
+
+    def __init__(self, network: Network, schedule: Schedule, spread: float) -> None:
+        super().__init__()
+        self.network, self.schedule, self.spread = network, schedule, spread
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
+        alpha, sigma = self.schedule(t)
+        scale = (alpha.square() * self.spread**2 + sigma.square()).rsqrt()
+        return self.network(z.scale(scale.to(z.x.dtype)), t)
+
+
 class FromNoise(Denoiser):
     """The network predicts eps: x0 = (z - sigma eps) / alpha (Ho et al. 2020). Always in the cloud's own precision.
 

@@ -7,25 +7,39 @@ import torch
 from coset.codecs.features import Features
 from coset.diffusion import Augmentation, Diffusion
 from coset.interfaces import Denoiser, Network, Schedule, Target
-from coset.networks.outputs import FromNoise, FromVelocity
+from coset.networks.outputs import FromNoise, FromVelocity, ScaledInput
 from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
-from coset.processes.schedules import Cosine, Linear, Polynomial
+from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
 from coset.recipes.settings import Training
+from coset.scales import CENTRED, FREE, Subspace
 from coset.symmetry.estimators import HaarDraws
 from coset.symmetry.groups import Rotations
 from coset.symmetry.targets import OrbitMean, exact, plain
 
-SCHEDULES: dict[str, Schedule] = {"polynomial": Polynomial(), "cosine": Cosine(), "linear": Linear()}
+SCHEDULES: dict[str, Schedule] = {
+    "polynomial": Polynomial(),
+    "cosine": Cosine(),
+    "linear": Linear(),
+    "exploding": Exploding(sigma_min=1e-3, sigma_max=10.0, rho=3.0),
+}
+SPREAD = 1.5  # Angstrom, of the positions of QM9's molecules, as SymDiff's variance-exploding mode has it
 
 
 def affine_process(s: Training) -> Affine:
     """EDM's "polynomial_2" as published (precision 1e-5, T = 1000), or another schedule; ancestral."""
-    return Affine(SCHEDULES[s.schedule])
+    return Affine(SCHEDULES[s.schedule], subspace=subspace_of(s))
+
+
+def subspace_of(s: Training) -> Subspace:
+    """Where the noise of the positions lives: on centred clouds, or free (transformers; SymDiff, appendix D)."""
+    return FREE if getattr(s, "free_noise", False) else CENTRED
 
 
 def predicting(network: Network, process: Affine, s: Training) -> Denoiser:
     """The network as a denoiser: it predicts the noise, as published, or the velocity."""
+    if s.schedule == "exploding":
+        network = ScaledInput(network, process.schedule, SPREAD)
     return {"noise": FromNoise, "velocity": FromVelocity}[s.predict](network, process.schedule)
 
 
@@ -50,5 +64,5 @@ def affine_diffusion(
     """The parts under the squared error of what the network predicts, under a weight that makes it so."""
     times = GridTimes() if s.times == "grid" else PowerTimes(s.time_power)
     weight = {"noise": NoiseWeight, "velocity": VelocityWeight}[s.predict](process.schedule)
-    loss = Denoising(weight, target_of(s), times, padded=s.padded_loss)
+    loss = Denoising(weight, target_of(s), times, subspace_of(s), padded=s.padded_loss)
     return Diffusion(codec, process, denoiser, loss, augment)

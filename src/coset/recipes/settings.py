@@ -16,7 +16,8 @@ class Training(BaseModel):
     batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place. warmup: optimiser steps of
     linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
     rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
-    schedule, predict: noise levels and what the network predicts; the linear schedule (flow matching) needs velocity.
+    schedule, predict: noise levels and what the network predicts (the noise is the score times -sigma, so that its loss
+    is score matching); the linear schedule (flow matching) needs velocity.
     target: the clean cloud, or its mean over the poses that may lie behind the noisy one: exact, or by `target_draws`
     Haar draws (haar), the true pose among them and softened (released). target_group: rotations, with reflections o3.
     times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low noise.
@@ -41,7 +42,7 @@ class Training(BaseModel):
     ema: tuple[float, ...] = (0.9999,)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
-    schedule: Literal["polynomial", "cosine", "linear"] = "polynomial"
+    schedule: Literal["polynomial", "cosine", "linear", "exploding"] = "polynomial"
     predict: Literal["noise", "velocity"] = "noise"
     target: Literal["plain", "exact", "haar", "released"] = "plain"
     target_group: Literal["so3", "o3"] = "so3"
@@ -64,7 +65,9 @@ class MessagePassing(Training):
 
 
 class Plain(Training):
-    """Transformer recipes; the published training of SymDiff."""
+    """Transformer recipes; the published training of SymDiff. free_noise: on all of space, not on centred clouds."""
+
+    free_noise: bool = False
 
     batch: int = Field(256, ge=1)
     molecules: int | None = Field(435_000_000, ge=1)

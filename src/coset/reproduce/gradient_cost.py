@@ -25,7 +25,7 @@ from coset.symmetry.targets import OrbitMean, plain
 
 BATCH = 64
 DRAWS = (8, 64, 200, 1000)  # K of Algorithm 1
-TRANSFORMER = {"width": 276, "depth": 8, "heads": 6, "kernels": 132}
+TRANSFORMER: dict[str, Any] = {"width": 276, "depth": 8, "heads": 6, "kernels": 132}
 
 
 def cost(process: Affine, rounds: int) -> dict[str, Any]:
