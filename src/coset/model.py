@@ -68,7 +68,7 @@ class Model:
     def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
         """n molecules; molecule i depends on the seed and i alone.
 
-        options: fields of `Sampling` (steps=100, eta=1.0, grid_power=1.5, atoms, final_noise, tokens), and keep and
+        options: fields of `Sampling` (steps=100, solver="ancestral", eta, grid="power", ...), and keep and
         progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit; warns
         (`UnseenSize`) of sizes the model never saw.
         """
@@ -140,7 +140,9 @@ class Model:
             write_json(card, {**self.card, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
 
     def _named(self, molecule: Molecule, sampling: Sampling) -> Molecule:
-        about = {"model": self.name, "steps": sampling.steps, "eta": sampling.eta, "grid_power": sampling.grid_power}
+        about = {"model": self.name, "steps": sampling.steps, "solver": sampling.solver, "eta": sampling.randomness}
+        about |= {"grid": sampling.grid} | ({"grid_power": sampling.grid_power} if sampling.grid == "power" else {})
+        about |= {"churn": sampling.churn} if sampling.churn > 1 else {}
         return replace(molecule, properties={**molecule.properties, **about})
 
 

@@ -53,6 +53,13 @@ class Affine(Process):
         mean = replace(mean, x=self.subspace.project(mean.x, mean.mask))
         return Gaussian.isotropic(mean, std.to(dtype), self.subspace)
 
+    def onward(self, z: Cloud, t: Float[Tensor, "b"], later: Float[Tensor, "b"]) -> Gaussian:
+        """q(z_later | z_t) for later >= t: what the process itself does from t on."""
+        (alpha_t, sigma_t), (alpha, sigma) = self.schedule(t), self.schedule(later)
+        keep = torch.where(later == t, 1.0, alpha / alpha_t)
+        std = (sigma.square() - (keep * sigma_t).square()).clamp_min(0).sqrt()
+        return Gaussian.isotropic(z.scale(keep.to(z.x.dtype)), std.to(z.x.dtype), self.subspace)
+
     def velocity(self, z: Cloud, t: Float[Tensor, "b"], x0: Cloud) -> Cloud:
         t = t.double()
         levels, slopes = torch.func.jvp(self.schedule.__call__, (t,), (torch.ones_like(t),))[:2]

@@ -1,4 +1,4 @@
-"""The one sampler: from the prior down a grid of times through `Process.reverse`, then out through the codec."""
+"""The one sampler: from the prior down a grid of times by a solver, then out through the codec."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from coset.cloud import Cloud
 from coset.diffusion import Diffusion
 from coset.noise import Noise
+from coset.samplers.solvers import Ancestral, Solver
 
 
 def empty_cloud(sizes: Int[Tensor, "b"], features: int, atoms: int | None = None) -> Cloud:
@@ -30,22 +31,25 @@ def sample(
     times: Float[Tensor, "k"],
     final_noise: bool = False,
     on_call: Callable[[], None] = lambda: None,
+    solver: Solver | None = None,
 ) -> Cloud:
     """Clean clouds in natural units, in the shape and with the condition of `like`.
 
-    len(times) network calls: one a step, and one at the last time whose estimate gives the positions. EDM draws
-    those with the last step's noise (0.003 Angstrom; `final_noise`), here their mean is returned by default.
+    solver: how a step is made, `Ancestral` by default. Network calls: as many a step as the solver needs, and one at
+    the last time whose estimate gives the positions. EDM draws those with the last step's noise (0.003 Angstrom;
+    `final_noise`), here their mean is returned by default.
     """
-    process, denoiser = diffusion.process, diffusion.denoiser
+    process, denoiser, solver, memory = diffusion.process, diffusion.denoiser, solver or Ancestral(), None
+
+    def denoise(z: Cloud, t: Tensor, draw: Noise) -> Cloud:
+        on_call()
+        return denoiser(z, t, draw)
+
     z = process.prior(like).sample(noise.fork(0))
     levels = times.to(z.x.device)[:, None].expand(-1, len(z)).contiguous()
     for step, (t, s) in enumerate(pairwise(levels), start=1):
-        draw = noise.at(step)
-        estimate = denoiser(z, t, draw.fork(1))
-        z = process.reverse(z, t, s, estimate).sample(draw.fork(0))
+        z, memory = solver.step(process, denoise, z, t, s, memory, noise.at(step))
         z = replace(z, condition=like.condition)
-        on_call()
     last = noise.at(len(times))
-    output = diffusion.codec.output(z, denoiser(z, levels[-1], last.fork(1)))
-    on_call()
+    output = diffusion.codec.output(z, denoise(z, levels[-1], last.fork(1)))
     return output.sample(last.fork(0)) if final_noise else output.mode()
