@@ -51,7 +51,11 @@ def test_rows_are_trained_measured_kept_and_reported(tmp_path, tiny, monkeypatch
     record = run(TINY, tmp_path, rows=["none", "symdiff+exact-target"])
     assert list(record.rows) == ["none seed 0", "symdiff+exact-target seed 0"]
     row = record.rows["none seed 0"]
-    assert row["curve"][-1][0] >= 256 and np.isfinite([row["nll"], row["loss_data_poses"], row["pose_bias"]]).all()
+    assert (
+        row["curve"][-1][0] >= 256
+        and row["flops"] > 1e6
+        and np.isfinite([row["nll"], row["loss_data_poses"], row["pose_bias"]]).all()
+    )
     saved = json.loads((tmp_path / "rows.json").read_text())
     assert saved["rows"] == json.loads(json.dumps(record.rows)) and saved["settings"]["molecules"] == 256
     assert saved["provenance"]["commit"]

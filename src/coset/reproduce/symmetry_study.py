@@ -118,6 +118,7 @@ def measure(model: Model, dataset: Dataset, study: Study) -> dict[str, Any]:
     return {
         "parameters": model.parameters,
         "seconds": round(60 * model.card["minutes"], 1),
+        "flops": model.card["flops"],
         "loss_data_poses": _loss(model.diffusion, clean, rotate=False),
         "loss_random_poses": _loss(model.diffusion, clean, rotate=True),
         "nll": found.nll,
@@ -186,22 +187,25 @@ def report(record: Record, study: Study) -> None:
         f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid, {len(dataset.test):,} test",
     )
     shortest = min((values["seconds"] for values in record.rows.values()), default=0.0)
+    least = min((values["flops"] for values in record.rows.values()), default=0.0)
     headings = [
-        "row", "what it is", "parameters", "seconds", "loss, data's poses", "loss, random poses",
-        f"loss after {shortest:.0f} s", "NLL (nats)", "atoms stable %", "molecules stable %", "valid %", "connected %",
+        "row", "what it is", "parameters", "TFLOP", "seconds", "loss, data's poses", "loss, random poses",
+        f"loss after {least / 1e12:.0f} TFLOP", f"after {shortest:.0f} s", "NLL (nats)",
+        "atoms stable %", "molecules stable %", "valid %", "connected %",
         "equivariance error", "pose bias",
     ]  # fmt: skip
-    rows = [_line(name, _rows_of(record.rows, name), shortest) for name in ROWS if _rows_of(record.rows, name)]
+    rows = [_line(name, _rows_of(record.rows, name), least, shortest) for name in ROWS if _rows_of(record.rows, name)]
     with atomic_write(record.folder / "report.md") as file:
         file.write(text + markdown_table(headings, rows) + NOTES)
 
 
 NOTES = """
 Losses are those of the plain target for every row (validation molecules, fixed noise); "loss after" is that of the
-training log at the seconds of the fastest row, before the learning rate falls. NLL: an upper bound in continuous time,
-nats a test molecule in the pose of the data, positions in Angstrom. Equivariance error: of the denoiser's mean over 64
-draws, so that a random denoiser keeps 1/8 of its scatter. Pose bias: 0 for samplers without a preferred direction;
-about 0.02 of it comes by chance with 1,000 molecules.
+training log at the cost of the cheapest row, before the learning rate falls, in floating-point operations and in
+seconds (of a machine that may have had other work). NLL: an upper bound in continuous time, nats a test molecule in the
+pose of the data, positions in Angstrom. Equivariance error: of the denoiser's mean over 64 draws, so that a random
+denoiser keeps 1/8 of its scatter. Pose bias: 0 for samplers without a preferred direction; about 0.02 of it comes by
+chance with 1,000 molecules.
 """
 
 
@@ -209,7 +213,7 @@ def _rows_of(rows: Mapping[str, dict[str, Any]], name: str) -> list[dict[str, An
     return [values for label, values in rows.items() if label.rpartition(" seed ")[0] == name]
 
 
-def _line(name: str, found: list[dict[str, Any]], shortest: float) -> list[str]:
+def _line(name: str, found: list[dict[str, Any]], least: float, shortest: float) -> list[str]:
     def mean(value: Callable[[dict[str, Any]], float], digits: int) -> str:
         values = [value(row) for row in found]
         spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
@@ -220,10 +224,12 @@ def _line(name: str, found: list[dict[str, Any]], shortest: float) -> list[str]:
         name,
         ROWS[name][2],
         f"{found[0]['parameters']:,}",
+        mean(lambda row: row["flops"] / 1e12, 0),
         mean(lambda row: row["seconds"], 0),
         mean(lambda row: row["loss_data_poses"], 4),
         mean(lambda row: row["loss_random_poses"], 4),
-        mean(lambda row: _at(row["curve"], shortest), 4),
+        mean(lambda row: _at(row["curve"], 0, row["curve"][-1][0] * least / row["flops"]), 4),
+        mean(lambda row: _at(row["curve"], 1, shortest), 4),
         mean(lambda row: row["nll"], 1),
         *(mean(lambda row, rate=rate: 100 * row["rates"][rate][0], 1) for rate in rates),
         mean(lambda row: row["equivariance_error"], 3),
@@ -231,6 +237,6 @@ def _line(name: str, found: list[dict[str, Any]], shortest: float) -> list[str]:
     ]
 
 
-def _at(curve: list[list[float]], seconds: float) -> float:
-    """The loss at a number of seconds, between the validations before and after it."""
-    return float(np.interp(seconds, [point[1] for point in curve], [point[2] for point in curve]))
+def _at(curve: list[list[float]], axis: int, place: float) -> float:
+    """The loss at a number of molecules (axis 0) or seconds (1), between the validations before and after it."""
+    return float(np.interp(place, [point[axis] for point in curve], [point[2] for point in curve]))
