@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -28,3 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def misshapen_is_refused(request: pytest.FixtureRequest) -> Callable[[str], AbstractContextManager]:
+    """As `pytest.raises(ValueError, match=...)`, for calls whose shapes or types are wrong on purpose."""
+
+    def refused(match: str) -> AbstractContextManager:
+        if not request.config.getoption("--typecheck"):
+            return pytest.raises(ValueError, match=match)
+        # The checker sees the call before the library does, and refuses it in its own words.
+        return pytest.raises((ValueError, TypeError), match=f"{match}|Type-check error")
+
+    return refused

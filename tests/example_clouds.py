@@ -31,6 +31,11 @@ def padded(cloud: Cloud, extra: int) -> Cloud:
     return Cloud(longer(cloud.x), longer(cloud.h), longer(cloud.mask))
 
 
+def repeated(cloud: Cloud, times: int) -> Cloud:
+    """Every molecule so many times, one after the other; the condition is left out."""
+    return Cloud(*(getattr(cloud, name).repeat_interleave(times, 0) for name in ("x", "h", "mask")))
+
+
 def alone(cloud: Cloud, row: int) -> Cloud:
     """One molecule of the batch, without padding."""
     size = int(cloud.count[row])

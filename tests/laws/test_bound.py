@@ -20,7 +20,7 @@ from coset.objectives.bound import Bound, ContinuousSteps, EqualSteps
 from coset.processes.affine import Affine
 from coset.processes.schedules import Cosine, Linear, Polynomial
 from coset.scales import CENTRED
-from example_clouds import alone, awake, padded, random_cloud, small_molecules
+from example_clouds import alone, awake, padded, random_cloud, repeated, small_molecules
 
 SPREAD, TYPES = 1.3, 3
 SCHEDULES = [Polynomial(), Cosine(), Linear(sigma_min=0.003)]
@@ -158,8 +158,7 @@ class TwoMinds(Denoiser):
 
 def steps_of(mood: str, draws: int, steps, place: float) -> tuple[float, float]:
     schedule, molecules = Polynomial(), 4000
-    clean = random_cloud([4], TYPES).map(lambda values: values.expand(molecules, -1, -1))
-    clean = Cloud(clean.x, clean.h, torch.ones(molecules, 4, 1, dtype=torch.float64))
+    clean = repeated(random_cloud([4], TYPES), molecules)
     features = codec(schedule)
     denoiser, noise = TwoMinds(features.encode(clean), mood), Noise.from_seed(3, torch.arange(molecules))
     places = torch.full((molecules,), place, dtype=torch.float64)

@@ -29,7 +29,7 @@ class CoordinateLayer(nn.Module):
         self.last = nn.Linear(width, 1, bias=False)
         nn.init.xavier_uniform_(self.last.weight, gain=0.001)
 
-    def forward(self, x: Tensor, h: Tensor, edges: Tensor, pairs: Float[Tensor, "b n n 1"]) -> Float[Tensor, "b n 3"]:
+    def forward(self, x: Tensor, h: Tensor, edges: Tensor, pairs: Float[Tensor, "b n n 1"]) -> Float[Tensor, "b n d"]:
         phi = self.last(F.silu(self.second(F.silu(self.first(h, edges)))))
         weight = torch.tanh(phi.to(x.dtype)) * self.reach * pairs
         difference = x[:, :, None] - x[:, None]

@@ -64,10 +64,10 @@ class AtomTokens(nn.Module):
         return torch.cat([self.atoms(torch.cat([x, h], -1)), self.pairs(self.kernels(x, mask))], -1)
 
 
-def squared_distances(x: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:
+def squared_distances(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n n"]:
     return (x[:, :, None] - x[:, None]).square().sum(-1)
 
 
-def distances(x: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:
+def distances(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n n"]:
     """Distances whose gradient at zero is zero."""
     return (squared_distances(x) + 1e-12).sqrt()

@@ -64,8 +64,8 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of that name, or a ValueError that lists them."""
+def find_recipe(name: str | None) -> Recipe:
+    """The recipe of that name, or a ValueError that lists them; None is what a file that names none gives."""
     if name not in RECIPES:
         close = difflib.get_close_matches(str(name), RECIPES, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
