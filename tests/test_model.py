@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import coset
 from coset.model import WEIGHTS, load
+from coset.samplers.generate import Sampling
 
 
 def test_packaged_models_are_small_and_say_what_they_are():
@@ -78,3 +81,17 @@ def test_weights_of_other_settings_are_refused(tmp_path):
     model.save(tmp_path / "odd")
     with pytest.raises(ValueError, match="belong to other settings"):
         load(tmp_path / "odd.safetensors")
+
+
+def test_a_card_says_how_its_model_draws_unless_the_sampler_is_named():
+    model = load("qm9")
+    own = replace(model, card={**model.card, "sampling": {"grid": "karras", "churn": 1.3}})
+    assert own.sampling(steps=7) == Sampling(steps=7, grid="karras", churn=1.3)
+    assert own.sampling(eta=0.5) == Sampling(eta=0.5) and own.sampling(churn=1.0) == Sampling()
+    bare = replace(model, card={key: value for key, value in model.card.items() if key != "sampling"})
+    assert bare.sampling() == Sampling()
+    drawn, named = (own.sample(1, atoms=5, **options)[0] for options in ({"steps": 3}, {"steps": 3, "churn": 1.0}))
+    assert drawn.properties["churn"] == 1.3 and drawn.properties["grid"] == "karras"
+    assert "churn" not in named.properties and named.properties["grid_power"] == 1.5
+    with pytest.raises(ValueError, match="unknown option shake"):
+        replace(model, card={**model.card, "sampling": {"shake": 1}}).sampling()

@@ -25,6 +25,7 @@ from coset.samplers.sizes import SizeDistribution
 from coset.training.checkpoint import load_tensors, save_tensors, write_json
 from coset.training.state import load_parameters
 
+SAMPLER = ("solver", "eta", "grid", "grid_power", "churn")  # what a card may recommend, as a whole
 WEIGHTS = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 MOST_MOLECULES, MOST_ATOMS = 10_000_000, 1000  # of one call, of one molecule: beyond it is a slip of the keyboard
@@ -65,10 +66,15 @@ class Model:
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.diffusion.parameters())
 
+    def sampling(self, **options: Any) -> Sampling:
+        """How this model draws: as its card recommends, or by defaults where one of `SAMPLER` is among the options."""
+        own = {} if set(options) & set(SAMPLER) else self.card.get("sampling", {})
+        return _sampling({**own, **options})
+
     def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
         """n molecules; molecule i depends on the seed and i alone.
 
-        options: fields of `Sampling` (steps=100, solver="ancestral", eta, grid="power", ...), and keep and
+        options: fields of `Sampling` (steps=100, solver, eta, grid, churn, atoms, ...: see `sampling`), and keep and
         progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit; warns
         (`UnseenSize`) of sizes the model never saw.
         """
@@ -90,7 +96,7 @@ class Model:
             raise ValueError(f"the number of molecules must be at least 1 and at most {MOST_MOLECULES:,}; got {n}")
         if not -(2**63) < seed < 2**63 - 1:
             raise ValueError(f"a seed must fit into 64 bits; got {seed}")
-        sampling = _sampling(options)
+        sampling = self.sampling(**options)
         if note := self.unseen_size(sampling.atoms):
             warnings.warn(note, UnseenSize, stacklevel=2)
         counts = {"work": 0.0, "passed": 0, "drawn": 0}

@@ -27,19 +27,21 @@ def sample(
     out: Out = Path("molecules.sdf"),
     model: Annotated[str, typer.Option(help="A packaged model's name, or a path.")] = "qm9",
     steps: Annotated[int, typer.Option(help="Steps from noise to data; more is better and slower.")] = 100,
-    solver: Annotated[
-        str, typer.Option(help="ancestral; of second order: multistep (DPM-Solver++), heun.")
-    ] = "ancestral",
+    solver: Annotated[str | None, typer.Option(help="ancestral; multistep (DPM-Solver++) or heun, of order 2.")] = None,
     eta: Annotated[float | None, typer.Option(help="1 random, 0 deterministic; by the solver without.")] = None,
-    grid: Annotated[str, typer.Option(help="power (of time), karras or log_snr.")] = "power",
-    grid_power: Annotated[float, typer.Option(help="1: equal steps, as published; more: shorter last steps.")] = 1.5,
-    churn: Annotated[float, typer.Option(help="Noise added before each step, as a factor; 1 for none.")] = 1.0,
+    grid: Annotated[str | None, typer.Option(help="power (of time), karras or log_snr.")] = None,
+    grid_power: Annotated[float | None, typer.Option(help="1: equal steps, as published; more: shorter last.")] = None,
+    churn: Annotated[float | None, typer.Option(help="Noise added before each step, as a factor; 1 for none.")] = None,
     atoms: Atoms = None,
     keep: Flag = None,
     bonds: Bonds = "distance",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Draw molecules and write them with bonds, seed, model and quality flags."""
+) -> None:  # fmt: skip
+    """Draw molecules and write them with bonds, seed, model and quality flags.
+
+    Without --solver, --eta, --grid, --grid-power and --churn the model's card says how.
+    """
+    sampler = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn}
     check_output(out)
     from coset.metrics.flags import flag, passes
     from coset.model import UnseenSize, load
@@ -55,11 +57,7 @@ def sample(
             n,
             seed,
             steps=steps,
-            solver=solver,
-            eta=eta,
-            grid=grid,
-            grid_power=grid_power,
-            churn=churn,
+            **{name: value for name, value in sampler.items() if value is not None},
             atoms=atoms,
             keep=passes(wanted) if wanted else None,
             progress=lambda done, total: update(done, f"{total} drawn" if wanted else ""),

@@ -19,7 +19,7 @@ from coset.metrics.evaluate import Report, evaluate
 from coset.metrics.reference import REFERENCES, Reference, build_reference
 from coset.model import Model
 from coset.molecule import Molecule
-from coset.samplers.generate import Generator, Sampling
+from coset.samplers.generate import Generator
 from coset.training.checkpoint import tensor_crc, write_json
 from coset.training.folder import METRICS, SAMPLES
 
@@ -117,12 +117,12 @@ def _generator(model: Model, plan: Plan, first: int, progress: Progress) -> Gene
         done += molecules
         progress(done)
 
-    return Generator(model.diffusion, model.vocabulary, model.sizes, Sampling(steps=plan.steps), advance)
+    return Generator(model.diffusion, model.vocabulary, model.sizes, model.sampling(steps=plan.steps), advance)
 
 
 def _fingerprint(model: Model, plan: Plan) -> str:
     """Of the weights and of all that the drawn molecules depend on but their number."""
-    found = zlib.crc32(f"{plan.steps} {plan.seed} {sorted(model.sizes.counts.items())}".encode())
+    found = zlib.crc32(f"{model.sampling(steps=plan.steps)} {plan.seed} {sorted(model.sizes.counts.items())}".encode())
     for parameter in model.diffusion.parameters():
         found = tensor_crc(parameter, found)
     return f"{found:08x}"

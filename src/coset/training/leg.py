@@ -161,6 +161,8 @@ def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -
         "flops": None if before.get("flops") is None else before["flops"] + this.flops,
         "legs": [*before.get("legs", []), done],
     }
+    if "sampling" in before:
+        extra["sampling"] = before["sampling"]
     export(run, state, folder / MODEL, entry.name, extra)
     model = load(folder, run.device)
     _, metrics = measure_model(model, Plan(molecules), folder, reference_of(run.dataset))
