@@ -172,7 +172,7 @@ def _portions(n: int, endless: bool) -> Iterator[torch.Tensor]:
 
 def list_models() -> dict[str, dict[str, Any]]:
     """Cards of the packaged models by name. Raises ValueError naming a card that is no JSON object."""
-    return {path.stem: _read_card(path) for path in sorted(WEIGHTS.glob("*.json"))}
+    return {path.stem: read_card(path) for path in sorted(WEIGHTS.glob("*.json"))}
 
 
 def load(name_or_path: str | Path = "qm9", device: str = "cpu") -> Model:
@@ -217,7 +217,8 @@ def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> dict[str, Any]:
+    """A card's values. Raises ValueError for a file that is not whole."""
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from coset.cli import main
 from coset.files import read, write_sdf
 from coset.model import load
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs `coset ...`; gives exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["coset", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_recipes_and_their_published_sizes(run):

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conformers import library
-from coset.cli import main
 from coset.data import Store, qm9_archive
 from coset.files import read, write_sdf
 from coset.model import load
 from qm9_files import FIXTURE, table, write_archive
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs `coset ...`; gives exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["coset", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import coset
-from coset.cli import main
 from coset.cli.cards import changed_settings, describe
 from coset.files import read, write_sdf, write_xyz
 from coset.metrics.reference import build_reference, save_reference
@@ -22,21 +20,8 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs `coset ...`; gives exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["coset", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "80")
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+def width() -> int:
+    return 80
 
 
 def test_an_sd_file_is_scored_by_distances_and_by_its_own_bonds(run):

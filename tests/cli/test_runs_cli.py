@@ -7,31 +7,11 @@ import sys
 
 import pytest
 
-from coset.cli import main
-from coset.cli.display import console
 from coset.cli.train import told_how_to_go_on
 from coset.model import load
 from coset.training.folder import alone
 
 TINY = "size=small width=8 depth=1 batch=8 molecules=160 data=qm9-sample validate_molecules=8 sample_molecules=0"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs `coset ...`; gives exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["coset", *map(str, arguments)])
-        monkeypatch.setattr(console, "width", 200)  # tables are cut to the width of the terminal
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def train(run, folder, *settings, options=()):

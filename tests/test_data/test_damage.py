@@ -47,6 +47,7 @@ def use(path: Path) -> None:
 
 def test_the_store_is_whole_before(copied):
     use(copied)
+    assert len(open_dataset(copied).store) > 0
 
 
 @pytest.mark.parametrize("keep", CUTS)

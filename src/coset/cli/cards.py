@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coset.model import SUFFIX, WEIGHTS, load
+from coset.model import SUFFIX, WEIGHTS, load, read_card
 from coset.recipes.registry import find_recipe
 
 Groups = dict[str, dict[str, str]]
@@ -50,7 +50,7 @@ def find_card(name: str) -> Card:
     values = load(path).card
     weights = path / f"model{SUFFIX}" if path.is_dir() else path
     beside = Path(str(weights).removesuffix(SUFFIX) + ".json")
-    told = _read(beside) if beside.is_file() else {}
+    told = read_card(beside) if beside.is_file() else {}
     return Card({**values, **told}, weights, told.get("sha256"))
 
 
@@ -108,16 +108,6 @@ def describe(card: dict[str, Any]) -> Groups:
         told = {key: f"{_value(value)} (default {_value(default)})" for key, (default, value) in changed.items()}
         groups[f"Settings unlike {card['recipe']}, size {size}"] = told
     return groups
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"the card {path} is not whole JSON ({error}); copy it again with its weights") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"the card {path} is no JSON object; copy it again with its weights")
-    return values
 
 
 def _symbols(numbers: list[int]) -> tuple[str, ...]:
