@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud
 from coset.data import open_dataset
+from coset.interfaces import Denoiser, Schedule
 from coset.molecule import QM9
 
 
@@ -29,6 +30,18 @@ def padded(cloud: Cloud, extra: int) -> Cloud:
         return torch.nn.functional.pad(values, (0, 0, 0, extra))
 
     return Cloud(longer(cloud.x), longer(cloud.h), longer(cloud.mask))
+
+
+class ExactNormal(Denoiser):
+    """E[x0 | z] of data that are normal with deviation `spread`."""
+
+    def __init__(self, schedule: Schedule, spread: float) -> None:
+        super().__init__()
+        self.schedule, self.spread = schedule, spread
+
+    def forward(self, z, t, noise=None):
+        alpha, sigma = self.schedule(t)
+        return z.scale((alpha * self.spread**2 / (alpha**2 * self.spread**2 + sigma**2)).to(z.x.dtype))
 
 
 def repeated(cloud: Cloud, times: int) -> Cloud:

@@ -89,8 +89,7 @@ def test_draws_of_a_deterministic_model_are_refused(packaged):
         likelihood(packaged, DATA, ROWS, Settings(draws=2))
 
 
-def test_a_measurement_broken_off_goes_on(packaged, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
+def test_a_measurement_broken_off_keeps_what_it_has_and_goes_on(packaged, tmp_path):
     out, whole = tmp_path / "terms.npz", likelihood(packaged, DATA, ROWS, Settings(repeats=2))
 
     def stop(share: float) -> None:
@@ -104,6 +103,15 @@ def test_a_measurement_broken_off_goes_on(packaged, tmp_path, monkeypatch):
     shares: list[float] = []
     found = likelihood(packaged, DATA, ROWS, Settings(repeats=2), out, shares.append)
     assert np.array_equal(found.parts, whole.parts) and shares[0] >= done
+
+
+def test_molecules_of_the_same_numbers_elsewhere_are_others(packaged, tmp_path):
+    """Ids and sizes are not enough: another store may have them too."""
+    out = tmp_path / "terms.npz"
+    likelihood(packaged, DATA, ROWS[:5], Settings(repeats=1), out)
+    other = dataclasses.replace(DATA, store=_Stretched(DATA.store))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="another model, data or settings"):
+        likelihood(packaged, other, ROWS[:5], Settings(repeats=1), out)
 
 
 @pytest.mark.parametrize("change", ["seed", "text", "cut"])

@@ -120,23 +120,28 @@ def likelihood(
     rows, log_size = rows[seen], log_size[seen]
     parts = np.full((settings.repeats, len(rows), len(PARTS)), np.nan)
     parts[..., 3] = -log_size
-    record = _Record(out, _fingerprint(model, dataset.store.ids[rows], settings), parts)
+    record = _Record(out, _fingerprint(model, dataset, rows, settings), parts)
     bound = Bound(_steps(model, settings.steps), settings.draws)
     device = next(model.diffusion.parameters()).device
     tokens = 16_384 if device.type == "cuda" else 1024
     batches = Batches(dataset.store.sizes[rows], tokens=max(tokens, int(sizes.max()))).epoch(0)
-    for repeat in range(settings.repeats):
-        for batch in batches:
-            if np.isnan(parts[repeat, batch]).any():
-                clean = model.vocabulary.cloud(*dataset.store.collate(rows[batch])).to(device)
-                if settings.draws > 1 and not _is_random(model, clean):
-                    raise ValueError(f"{model.name} is deterministic: more draws change nothing, measure it with 1")
-                noise = _noise(dataset.store.ids[rows[batch]], repeat, settings.seed, device)
-                place = _places(batch, repeat, settings.seed, device)
-                parts[repeat, batch, :3] = _terms(model, bound, clean, noise, place)
-                record.save(every=_SAVE_SECONDS)
-            progress(float(np.isfinite(parts[..., 0]).mean()))
-    record.save()
+
+    def clean(batch: Int[NDArray, "b"]) -> Cloud:
+        return model.vocabulary.cloud(*dataset.store.collate(rows[batch])).to(device)
+
+    if settings.draws > 1 and not _is_random(model, clean(batches[0])):
+        raise ValueError(f"{model.name} is deterministic: more draws change nothing, measure it with 1")
+    try:
+        for repeat in range(settings.repeats):
+            for batch in batches:
+                if np.isnan(parts[repeat, batch]).any():
+                    noise = _noise(dataset.store.ids[rows[batch]], repeat, settings.seed, device)
+                    place = _places(batch, repeat, settings.seed, device)
+                    parts[repeat, batch, :3] = _terms(model, bound, clean(batch), noise, place)
+                    record.save(every=_SAVE_SECONDS)
+                progress(float(np.isfinite(parts[..., 0]).mean()))
+    finally:  # Ctrl-C loses the batch under way alone
+        record.save()
     return Likelihood(parts, dataset.store.ids[rows], settings, int((~seen).sum()))
 
 
@@ -210,10 +215,13 @@ class _Record:
         self.saved = time.monotonic()
 
 
-def _fingerprint(model: Model, ids: NDArray, settings: Settings) -> str:
-    """Of everything the numbers depend on."""
+def _fingerprint(model: Model, dataset: Dataset, rows: Int[NDArray, "m"], settings: Settings) -> str:
+    """Of everything the numbers depend on: two data sets may number their molecules alike."""
     digest = hashlib.sha256(json.dumps([asdict(settings), model.card["recipe"], model.card["settings"]]).encode())
-    digest.update(np.ascontiguousarray(ids).tobytes())
+    digest.update(np.ascontiguousarray(dataset.store.ids[rows]).tobytes())
+    for start in range(0, len(rows), 1024):
+        for values in dataset.store.collate(rows[start : start + 1024]):
+            digest.update(np.ascontiguousarray(values).tobytes())
     for parameter in model.diffusion.parameters():
         digest.update(parameter.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()

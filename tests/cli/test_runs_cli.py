@@ -101,3 +101,11 @@ def test_a_stop_before_the_first_checkpoint_claims_none(tmp_path, capsys):
         said = capsys.readouterr().out
         assert ("stopped and saved; go on with: this" in said) == saved
         assert ("before anything was saved" in said) != saved
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [(["init=nope"], "no model 'nope'"), (["schedule=linear"], "predicts clean data or velocity")]
+)
+def test_settings_that_cannot_be_built_leave_no_folder(run, tmp_path, settings, told):
+    code, _, err = train(run, tmp_path / "new", *settings)
+    assert code == 2 and told in err and not (tmp_path / "new").exists()

@@ -16,9 +16,22 @@ SHARED = {"cloud", "noise", "scales", "gaussian", "interfaces", "diffusion", "mo
 SHARED |= {"automorphisms"}
 # What puts parts together may import across.
 COMPOSERS = {"training", "recipes", "reproduce", "cli", "model", "likelihood", "__init__", "__main__"}
-PAPERS = {"edm", "symdiff", "gdm", "geoldm", "radm", "etflow", "etdiff", "end", "equifm", "geobfn", "semla", "eqgat"}
+PAPERS = {
+    "edm",
+    "symdiff",
+    "gdm",
+    "geoldm",
+    "radm",
+    "etflow",
+    "etdiff",
+    "end",
+    "equifm",
+    "geobfn",
+    "semla",
+    "eqgat",
+} | {"ts"}
 # "end" is a word of its own: only as a name of something, never as the end of a file or an interval.
-LOOSE = {"end"}
+LOOSE = {"end", "ts"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

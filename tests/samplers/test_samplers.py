@@ -28,7 +28,7 @@ from coset.samplers.sizes import SizeDistribution
 from coset.symmetry.frames import RecursiveFrame
 from coset.symmetry.symmetrised import Symmetrised
 from coset.symmetry.targets import plain
-from example_clouds import awake, small_molecules
+from example_clouds import ExactNormal, awake, small_molecules
 
 PROCESS = Affine(Polynomial())
 STD = 1e-5**0.5
@@ -57,18 +57,6 @@ class Constant(Denoiser):
 
     def forward(self, z, t, noise=None):
         return self.answer
-
-
-class Linear(Denoiser):
-    """The exact denoiser of data that are normal with deviation `spread`: E[x0 | z]."""
-
-    def __init__(self, spread: float) -> None:
-        super().__init__()
-        self.spread = spread
-
-    def forward(self, z, t, noise=None):
-        alpha, sigma = PROCESS.schedule(t)
-        return z.scale(alpha * self.spread**2 / (alpha**2 * self.spread**2 + sigma**2))
 
 
 class Raw(Codec):
@@ -132,7 +120,7 @@ def test_exact_denoisers_reach_the_variance_of_the_data(eta, bias):
     """Normal data: 500 steps from pure noise end with their spread, in positions and in features."""
     spread, molecules, atoms = 0.7, 3000, 4
     like = empty_cloud(torch.full((molecules,), atoms), 2).to(torch.float64)
-    model = diffusion(Linear(spread), Raw(), PROCESS.with_eta(eta))
+    model = diffusion(ExactNormal(PROCESS.schedule, spread), Raw(), PROCESS.with_eta(eta))
     found = sample(model, like, Noise.from_seed(0, torch.arange(molecules)), power_grid(500))
     for values, freedom in ((found.x, 3 * (atoms - 1)), (found.h, 2 * atoms)):
         count = freedom * molecules

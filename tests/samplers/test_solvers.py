@@ -23,23 +23,10 @@ from coset.samplers.sample import sample
 from coset.samplers.solvers import Ancestral, Churned, Heun, Multistep, Solver
 from coset.scales import CENTRED
 from coset.symmetry.targets import plain
-from example_clouds import random_cloud
+from example_clouds import ExactNormal, random_cloud
 
 SPREAD = 0.7
 SCHEDULES = [Polynomial(), Cosine(), Linear(sigma_min=0.01), Exploding(0.01, 20.0)]
-
-
-class Exact(Denoiser):
-    """E[x0 | z] of normal data of deviation SPREAD."""
-
-    def __init__(self, schedule) -> None:
-        super().__init__()
-        self.schedule, self.calls = schedule, 0
-
-    def forward(self, z, t, noise=None):
-        self.calls += 1
-        alpha, sigma = self.schedule(t)
-        return z.scale((alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)).to(z.x.dtype))
 
 
 class Known(Denoiser):
@@ -62,7 +49,7 @@ def flow_error(schedule, solver: Solver, steps: int) -> float:
     Normal data stay normal: the flow scales z by the ratio of the deviations at its ends.
     """
     like, noise = random_cloud([5, 4], features=3), Noise(torch.arange(2))
-    diffusion, times = composed(schedule, Exact(schedule)), karras_grid(schedule, steps)
+    diffusion, times = composed(schedule, ExactNormal(schedule, SPREAD)), karras_grid(schedule, steps)
     z = start = diffusion.process.prior(like).sample(noise.fork(0))
     levels, memory = times[:, None].expand(-1, 2), None
     for t, s in pairwise(levels):
@@ -101,7 +88,7 @@ def test_churn_keeps_the_law_of_the_data(solver, error):
     like = random_cloud([3], features=3)
     like = Cloud(*(getattr(like, name).expand(molecules, -1, -1) for name in ("x", "h", "mask")))
     noise = Noise.from_seed(0, torch.arange(molecules))
-    diffusion = composed(schedule, Exact(schedule))
+    diffusion = composed(schedule, ExactNormal(schedule, SPREAD))
     found = sample(diffusion, like, noise, karras_grid(schedule, 120), solver=solver)
     assert float(found.h.var()) == pytest.approx(SPREAD**2, rel=error)
     assert float(found.x.square().sum((1, 2)).mean()) == pytest.approx(6 * SPREAD**2, rel=error)
@@ -109,7 +96,11 @@ def test_churn_keeps_the_law_of_the_data(solver, error):
 
 def test_churn_changes_the_molecules_and_no_step_outside_its_range():
     schedule, like = Cosine(), random_cloud([4], features=3)
-    diffusion, noise, grid = composed(schedule, Exact(schedule)), Noise(torch.arange(1)), karras_grid(schedule, 20)
+    diffusion, noise, grid = (
+        composed(schedule, ExactNormal(schedule, SPREAD)),
+        Noise(torch.arange(1)),
+        karras_grid(schedule, 20),
+    )
     still = sample(diffusion, like, noise, grid)
     assert not torch.allclose(sample(diffusion, like, noise, grid, solver=Churned(Ancestral(), 1.4)).x, still.x)
     beyond = Churned(Ancestral(), 1.4, low=1e4, high=1e5)
@@ -154,10 +145,18 @@ def test_grids_that_cannot_be():
         karras_grid(Cosine(), 5, rho=0)
 
 
-@pytest.mark.parametrize(("option", "value"), [("solver", "euler"), ("grid", "even"), ("churn", 0.5)])
-def test_names_that_are_not_there_are_refused(option, value):
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("solver", "euler"), ("grid", "even"), ("churn", 0.5), ("churn", float("nan")), ("churn", 1e9)],
+)
+def test_names_and_numbers_that_cannot_be_are_refused(option, value):
     with pytest.raises(ValueError, match=f"{option}.*{value}"):
         Sampling(**{option: value})
+
+
+def test_churn_and_memory_do_not_go_together():
+    with pytest.raises(ValueError, match="churn makes multistep forget"):
+        Sampling(solver="multistep", churn=1.2)
 
 
 @pytest.mark.parametrize("solver", ["ancestral", "multistep", "heun"])

@@ -21,7 +21,7 @@ def likelihood(
     data: Annotated[str | None, typer.Option(help="Data set or store folder; by default the trained one.")] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     molecules: Annotated[int | None, typer.Option("-n", help="Only some, spread over the split.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of the chain; 0 for continuous time.")] = 1000,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of the chain; 0 for continuous time.")] = 1000,
     draws: Annotated[str, typer.Option(help="Draws of a random pose a step, such as 1,10,100.")] = "1",
     repeats: Annotated[int, typer.Option(help="Passes over the molecules with fresh noise.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,

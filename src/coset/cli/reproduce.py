@@ -26,7 +26,7 @@ Rows = Annotated[str | None, typer.Option(help="Only these models, parted by com
 
 
 @app.command("ts-toy-1d")
-def ts_toy_1d(
+def toy_on_the_line(
     out: Out = None,
     seeds: Seeds = "0,1,2",
     iterations: Annotated[int, typer.Option(min=1, help="Of the training; the paper has 100,000.")] = 100_000,
@@ -46,7 +46,7 @@ def ts_toy_1d(
 
 
 @app.command("ts-toy-2d")
-def ts_toy_2d(
+def toy_in_the_plane(
     out: Out = None,
     seeds: Seeds = "0,1,2",
     iterations: Annotated[int, typer.Option(min=1, help="Of the training.")] = 4_000,

@@ -54,8 +54,8 @@ class Record:
         """Keeps a row (JSON values) and writes the record."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.read()
-        self.rows[row] = dict(values)
-        about = {"name": self.name, "provenance": provenance(), "settings": self.settings, "rows": self.rows}
+        self.rows[row] = {**values, "made_by": provenance()}
+        about = {"name": self.name, "settings": self.settings, "rows": self.rows}
         with atomic_write(self.folder / "rows.json") as file:
             file.write(json.dumps(about, indent=1) + "\n")
 
@@ -94,5 +94,6 @@ def heading(record: Record, budget: str, seeds: str, data: str, options: str = "
     return (
         f"# {record.name}\n\n"
         f"- command: `coset reproduce {record.name}{options}`\n- budget: {budget}\n- seeds: {seeds}\n- data: {data}\n"
-        f"- coset {about['coset']}, commit {about['commit']}, torch {about['torch']}, {about['machine']}\n\n"
+        f"- this report: coset {about['coset']}, commit {about['commit']}, torch {about['torch']}, "
+        f"{about['machine']}\n\n"
     )

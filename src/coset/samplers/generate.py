@@ -19,7 +19,7 @@ from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.sizes import SizeDistribution
 from coset.samplers.solvers import SOLVERS, Churned
 
-MOST_STEPS = 100_000
+MOST_STEPS, MOST_CHURN = 100_000, 100
 GRIDS = ("power", "karras", "log_snr")
 ATTEMPTS = 10  # a model that gives no finite molecule in ten draws is broken, not unlucky
 
@@ -56,8 +56,10 @@ class Sampling:
             raise ValueError(f"unknown solver {self.solver!r}; choose one of {', '.join(SOLVERS)}")
         if self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r}; choose one of {', '.join(GRIDS)}")
-        if self.churn < 1:
-            raise ValueError(f"churn must be at least 1 (no noise added); got {self.churn}")
+        if not 1 <= self.churn <= MOST_CHURN:
+            raise ValueError(f"churn must lie between 1 (no noise added) and {MOST_CHURN}; got {self.churn}")
+        if self.churn > 1 and self.solver == "multistep":
+            raise ValueError("churn makes multistep forget the step before; use the ancestral or heun solver with it")
         if self.steps > MOST_STEPS:
             raise ValueError(f"steps must be at most {MOST_STEPS:,} (1,000 is what papers use); got {self.steps}")
 

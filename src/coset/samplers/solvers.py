@@ -86,7 +86,8 @@ class Heun(Solver):
 class Churned(Solver):
     """Adds noise before each step of another solver: sigma / alpha grows by `factor` where it is in [low, high].
 
-    Stochastic sampling as of Karras et al. (2022, algorithm 2), in units of the encoded positions (Angstrom).
+    Stochastic sampling as of Karras et al. (2022, algorithm 2), in units of the encoded positions (Angstrom). The
+    solver remembers no step, for the noise comes between: `Multistep` is of first order inside.
     """
 
     solver: Solver

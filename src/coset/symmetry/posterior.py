@@ -33,7 +33,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What z says of the clean cloud: q(z | x0), its inverse covariance times z, and the signal level."""
+    """What z says of the clean cloud: the inverse covariance of q(z | x0) times z, positions and features."""
 
     process: Process
     draw: Draw
@@ -81,6 +81,7 @@ def listed(group: Group, draw: Draw) -> tuple[Cloud, Bool[Tensor, "b k"]]:
 
 
 def likelihood_of(process: Process, x0: Cloud, t: Tensor) -> Gaussian:
+    """q(z | x0), its noise never below `LEAST_STD`. Raises ValueError for noise that tells directions apart."""
     q = process.noised(x0, t)
     for scale in (q.x_scale, q.h_scale):
         if not isinstance(scale, Isotropic | Graph):
@@ -95,5 +96,6 @@ def _floored(scale):
 
 
 def weighted_mean(x0: Cloud, found: Candidates, weight: Float[Tensor, "b k"]) -> Cloud:
+    """The mean of a molecule's candidates, in the dtype and with the condition of x0."""
     x, h = (torch.einsum("bk,bknd->bnd", weight, values) for values in (found.x, found.h))
     return replace(x0, x=x.to(x0.x.dtype), h=h.to(x0.h.dtype))

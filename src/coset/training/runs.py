@@ -50,12 +50,13 @@ def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> St
     resume: goes on from the checkpoint with the same settings, or from the start if the run was killed before its first
     one; without it a folder that holds a checkpoint raises FileExistsError. events: TensorBoard's files too.
     """
+    # Built before the folder is touched: settings that do not go together leave nothing behind.
+    diffusion = build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
+    if run.settings.init and not run.checkpoint.exists():
+        warm_start(diffusion, load(run.settings.init, run.device).diffusion, run.settings.init)
     with alone(folder):
         if run.checkpoint.exists() and not resume:
             raise FileExistsError(f"{folder} holds a run already; go on with --resume, or choose another --out")
-        diffusion = build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
-        if run.settings.init and not run.checkpoint.exists():
-            warm_start(diffusion, load(run.settings.init, run.device).diffusion, run.settings.init)
         state = State.start(diffusion, run.settings)
         begin(run, state, folder)
         with tensorboard(run.log, folder / EVENTS) if events else nullcontext():
