@@ -110,6 +110,10 @@ class Cloud:
         moved = {name: _moved(part, args, kwargs) for name, part in vars(self).items()}
         return Cloud(**moved)
 
+    def __getitem__(self, rows: slice) -> Cloud:
+        """Some of the molecules, with their share of the condition."""
+        return Cloud(**{name: _chosen(part, rows) for name, part in vars(self).items()})
+
     def detach(self) -> Cloud:
         return self.map(Tensor.detach)
 
@@ -142,6 +146,12 @@ def _conjugate(permutations: Int[Tensor, "b g n"], order: Int[Tensor, "b n"]) ->
     rank = order.argsort(1)[:, None].expand_as(permutations)
     moved = rank.gather(2, permutations.clamp_min(0)).gather(2, order[:, None].expand_as(permutations))
     return torch.where(permutations < 0, permutations, moved)
+
+
+def _chosen(part, rows: slice):
+    if isinstance(part, Condition):
+        return Condition(**{name: _chosen(value, rows) for name, value in vars(part).items()})
+    return None if part is None else part[rows]
 
 
 def _moved(part, args, kwargs):

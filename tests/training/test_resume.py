@@ -18,7 +18,11 @@ TINY = {
     "warmup": 20, "decay": 0.5, "ema": [0.9, 0.99], "validate_every": 500, "validate_molecules": 16,
     "sample_molecules": 2, "sample_steps": 2,
 }  # fmt: skip
-RECIPES = {"edm": {}, "symdiff": {"heads": 2, "kernels": 8, "pose_width": 8, "pose_depth": 1, "pose_heads": 2}}
+RECIPES = {
+    "edm": {},
+    "symdiff": {"heads": 2, "kernels": 8, "pose_width": 8, "pose_depth": 1, "pose_heads": 2},
+    "dit": {"heads": 2, "kernels": 8, "optimiser": "muon", "yardstick_molecules": 4},
+}
 
 
 def trained(recipe, folder, listener=None, resume=False):

@@ -157,6 +157,8 @@ def show(record: dict[str, Any], update) -> None:
         update(record["progress"], f"loss {record['loss']:.4f}, {rate:.0f} molecules/s")
         return
     samples = "".join(f", {key.replace('_', ' ')} {100 * record[key]:.1f} %" for key in SAMPLED if key in record)
+    if (rms := record.get("yardstick_bond_rms")) is not None:
+        samples += f", after denoising {100 * record['yardstick_stable']:.1f} % stable, bonds off by {rms:.4f} Å"
     say(
         f"{record['molecules']:,} molecules, {record['seconds'] / 60:.1f} min ({rate:.0f}/s): "
         f"validation loss {record['valid_loss']:.4f} (EMA {record['ema']}){samples}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +27,26 @@ class ScaledInput(Network):
         alpha, sigma = self.schedule(t)
         scale = (alpha.square() * self.spread**2 + sigma.square()).rsqrt()
         return self.network(z.scale(scale.to(z.x.dtype)), t)
+
+
+class WithPrevious(Network):
+    """For networks without symmetry: the estimate of the step before, if there is one, joins each atom's features.
+
+    Its positions in units of `spread`, its features as they are. The network has 2 f + d feature channels for f of the
+    cloud; those beyond the f are lost on the way out.
+    """
+
+    def __init__(self, network: Network, spread: float) -> None:
+        super().__init__()
+        self.network, self.spread = network, spread
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
+        before = z.condition.previous if z.condition else None
+        x, h = (torch.zeros_like(z.x), torch.zeros_like(z.h)) if before is None else (before.x, before.h)
+        mask = z.mask if before is None else before.mask
+        features = torch.cat([z.h, h * mask, x * mask / self.spread], -1)
+        out = self.network(replace(z, h=features), t)
+        return replace(out, h=out.h[..., : z.h.shape[-1]])
 
 
 class FromNoise(Denoiser):

@@ -11,7 +11,7 @@ from coset.networks.outputs import FromNoise, FromVelocity, ScaledInput
 from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
 from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
-from coset.recipes.settings import Training
+from coset.recipes.settings import Scheduled, Training
 from coset.scales import CENTRED, FREE, Subspace
 from coset.symmetry.estimators import HaarDraws
 from coset.symmetry.groups import Rotations
@@ -26,17 +26,17 @@ SCHEDULES: dict[str, Schedule] = {
 SPREAD = 1.5  # Angstrom, of the positions of QM9's molecules, as SymDiff's variance-exploding mode has it
 
 
-def affine_process(s: Training) -> Affine:
+def affine_process(s: Scheduled) -> Affine:
     """EDM's "polynomial_2" as published (precision 1e-5, T = 1000), or another schedule; ancestral."""
     return Affine(SCHEDULES[s.schedule], subspace=subspace_of(s))
 
 
-def subspace_of(s: Training) -> Subspace:
+def subspace_of(s: Scheduled) -> Subspace:
     """Where the noise of the positions lives: on centred clouds, or free (transformers; SymDiff, appendix D)."""
     return FREE if getattr(s, "free_noise", False) else CENTRED
 
 
-def predicting(network: Network, process: Affine, s: Training) -> Denoiser:
+def predicting(network: Network, process: Affine, s: Scheduled) -> Denoiser:
     """The network as a denoiser: it predicts the noise, as published, or the velocity."""
     if s.schedule == "exploding":
         network = ScaledInput(network, process.schedule, SPREAD)
@@ -59,7 +59,7 @@ def target_of(s: Training) -> Target:
 
 
 def affine_diffusion(
-    codec: Features, process: Affine, denoiser: Denoiser, s: Training, augment: Augmentation | None = None
+    codec: Features, process: Affine, denoiser: Denoiser, s: Scheduled, augment: Augmentation | None = None
 ) -> Diffusion:
     """The parts under the squared error of what the network predicts, under a weight that makes it so."""
     times = GridTimes() if s.times == "grid" else PowerTimes(s.time_power)

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
-from coset.recipes import edm, frames, symdiff
-from coset.recipes.settings import Canonical, Haar, MessagePassing, Plain, Principal, Recursive, Training
+from coset.recipes import coset, edm, frames, symdiff
+from coset.recipes.settings import (
+    Canonical,
+    Haar,
+    MessagePassing,
+    Paired,
+    Plain,
+    Principal,
+    Recursive,
+    Training,
+    Unpaired,
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """build: settings and number of atom types to a model. sizes: named overrides, the published one first."""
+    """build: settings and number of atom types to a model. sizes: named overrides, the published one first.
+
+    sampling: options of `Sampling` that its models are best drawn with, where they are not the defaults.
+    """
 
     build: Callable[[Any, int], Diffusion]
     settings: type[Training]
     sizes: Mapping[str, Mapping[str, Any]]
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -61,6 +75,8 @@ RECIPES: dict[str, Recipe] = {
     "dit_canonical": Recipe(frames.dit_canonical, Canonical, symdiff.SIZES),
     "symdiff_h": Recipe(symdiff.symdiff_h, Haar, symdiff.SIZES),
     "symdiff": Recipe(symdiff.symdiff, Recursive, symdiff.SIZES_LEARNED),
+    "coset": Recipe(coset.coset, Paired, coset.SIZES, coset.SAMPLING),
+    "coset_plain": Recipe(coset.coset_plain, Unpaired, coset.PLAIN_SIZES, coset.SAMPLING),
 }
 
 

@@ -16,11 +16,9 @@ class Training(BaseModel):
     batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place. warmup: optimiser steps of
     linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
     rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
-    schedule, predict: noise levels and what the network predicts (the noise is the score times -sigma, so that its loss
-    is score matching); the linear schedule (flow matching) needs velocity.
+    optimiser: AdamW, or Muon for the matrices of hidden layers beside it; lr and weight_decay serve both.
     target: the clean cloud, or its mean over the poses that may lie behind the noisy one: exact, or by `target_draws`
     Haar draws (haar), the true pose among them and softened (released). target_group: rotations, with reflections o3.
-    times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low noise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +30,7 @@ class Training(BaseModel):
     minutes: float | None = Field(None, gt=0)
     batch: int = Field(64, ge=1)
     tokens: int | None = Field(None, ge=1)
+    optimiser: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(1e-4, gt=0)
     beta2: float = Field(0.999, gt=0, lt=1)
     weight_decay: float = Field(1e-12, ge=0)
@@ -42,29 +41,41 @@ class Training(BaseModel):
     ema: tuple[float, ...] = (0.9999,)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
-    schedule: Literal["polynomial", "cosine", "linear", "exploding"] = "polynomial"
-    predict: Literal["noise", "velocity"] = "noise"
     target: Literal["plain", "exact", "haar", "released"] = "plain"
     target_group: Literal["so3", "o3"] = "so3"
     target_draws: int = Field(64, ge=1)
-    padded_loss: bool = False
-    times: Literal["uniform", "grid"] = "uniform"
-    time_power: float = Field(1.0, gt=0)
     validate_every: int = Field(1_000_000, ge=1, description="molecules seen between validations")
     validate_molecules: int = Field(2_000, ge=1)
     sample_molecules: int = Field(100, ge=0, description="molecules drawn at each validation; 0 for none")
     sample_steps: int = Field(100, ge=1)
+    yardstick_molecules: int = Field(0, ge=0, description="held-out molecules denoised at each validation; 0 for none")
     checkpoint_minutes: float = Field(5.0, gt=0)
 
 
-class MessagePassing(Training):
+class Scheduled(Training):
+    """Recipes with the published loss: noise of a schedule, squared error of what the network predicts.
+
+    schedule, predict: noise levels and what the network predicts (the noise is the score times -sigma, so that its loss
+    is score matching); the linear schedule (flow matching) needs velocity. padded_loss: divided by the batch's padded
+    length, as published. times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low
+    noise.
+    """
+
+    schedule: Literal["polynomial", "cosine", "linear", "exploding"] = "polynomial"
+    predict: Literal["noise", "velocity"] = "noise"
+    padded_loss: bool = False
+    times: Literal["uniform", "grid"] = "uniform"
+    time_power: float = Field(1.0, gt=0)
+
+
+class MessagePassing(Scheduled):
     """EGNN and GNN recipes."""
 
     width: int = Field(256, ge=1)
     depth: int = Field(9, ge=1)
 
 
-class Plain(Training):
+class Plain(Scheduled):
     """Transformer recipes; the published training of SymDiff. free_noise: on all of space, not on centred clouds."""
 
     free_noise: bool = False
@@ -109,6 +120,69 @@ class Recursive(Haar):
     pose_heads: int = Field(4, ge=1)
     pose_kernels: int = Field(184, ge=1)
     pose_noise: int = Field(3, ge=1)
+
+
+class Composite(Training):
+    """The `coset` recipes' process and loss; the defaults of their training.
+
+    sigma_min, sigma_max: noise at both ends of the variance-exploding process, Angstrom. spread: deviation of the
+    positions of the data, which the preconditioning assumes. noise_median, noise_deviation: of the log-normal noise
+    levels in training, noise_share of them log-uniform on [noise_low, noise_high] in its place. type_scale: of the
+    one-hot types; smaller decides them later. position_weight, distance_weight, type_weight: of the loss's terms;
+    distance_reach: Angstrom over which the weight of a pair falls by e. self_conditioning: the network sees its
+    estimate of the step before.
+    """
+
+    batch: int = Field(128, ge=1)
+    molecules: int | None = Field(30_000_000, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    beta2: float = Field(0.99, gt=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    amsgrad: bool = False
+    warmup: int = Field(500, ge=0)
+    decay: float = Field(0.4, ge=0, le=1)
+    clip: float | Literal["queue"] | None = 1.0
+    ema: tuple[float, ...] = (0.999, 0.9995, 0.9999)
+    target: Literal["plain", "exact", "haar", "released"] = "exact"
+    target_group: Literal["so3", "o3"] = "o3"
+
+    sigma_min: float = Field(0.003, gt=0)
+    sigma_max: float = Field(30.0, gt=0)
+    spread: float = Field(1.4, gt=0)
+    noise_median: float = Field(0.45, gt=0)
+    noise_deviation: float = Field(1.2, gt=0)
+    noise_share: float = Field(0.4, ge=0, le=1)
+    noise_low: float = Field(0.003, gt=0)
+    noise_high: float = Field(0.3, gt=0)
+    type_scale: float = Field(0.25, gt=0)
+    position_weight: float = Field(1.0, ge=0)
+    distance_weight: float = Field(1.0, ge=0)
+    distance_reach: float = Field(1.0, gt=0)
+    type_weight: float = Field(0.2, ge=0)
+    self_conditioning: bool = True
+
+
+class Paired(Composite):
+    """Pairformer: width, depth and heads of its tokens; pair features, hidden units of a move, stages of moves.
+
+    At most `depth` stages are made.
+    """
+
+    width: int = Field(192, ge=1)
+    depth: int = Field(6, ge=1)
+    heads: int = Field(6, ge=1)
+    pair: int = Field(64, ge=1)
+    move: int = Field(128, ge=1)
+    stages: int = Field(3, ge=1)
+
+
+class Unpaired(Composite):
+    """A plain transformer in the Pairformer's place, trained on molecules in random poses."""
+
+    width: int = Field(192, ge=1)
+    depth: int = Field(8, ge=1)
+    heads: int = Field(6, ge=1)
+    kernels: int = Field(96, ge=1)
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset.cloud import Cloud
+from coset.cloud import Cloud, Condition
 from coset.diffusion import Diffusion
 from coset.noise import Noise
-from coset.samplers.solvers import Ancestral, Solver
+from coset.samplers.solvers import Ancestral, Memory, Solver
 
 
 def empty_cloud(sizes: Int[Tensor, "b"], features: int, atoms: int | None = None) -> Cloud:
@@ -49,7 +49,18 @@ def sample(
     levels = times.to(z.x.device)[:, None].expand(-1, len(z)).contiguous()
     for step, (t, s) in enumerate(pairwise(levels), start=1):
         z, memory = solver.step(process, denoise, z, t, s, memory, noise.at(step))
-        z = replace(z, condition=like.condition)
+        z = replace(z, condition=informed(like.condition, memory))
     last = noise.at(len(times))
     output = diffusion.codec.output(z, denoise(z, levels[-1], last.fork(1)))
     return output.sample(last.fork(0)) if final_noise else output.mode()
+
+
+def informed(condition: Condition | None, memory: Memory) -> Condition | None:
+    """The condition with the estimate of the step before, for networks that look at it (self-conditioning).
+
+    The others have no use for it, and need not say so.
+    """
+    if memory is None:
+        return condition
+    _, estimate = memory
+    return replace(condition or Condition(), previous=replace(estimate, condition=None))

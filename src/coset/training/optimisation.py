@@ -7,6 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from coset.recipes.settings import Training
+from coset.training.muon import Muon, hidden_matrices
+
+
+def make_optimiser(model: nn.Module, s: Training) -> torch.optim.Optimizer:
+    """AdamW over all parameters, or Muon over the matrices of hidden layers beside AdamW over everything else."""
+    hidden = hidden_matrices(model) if s.optimiser == "muon" else {}
+    others = [parameter for parameter in model.parameters() if parameter not in hidden]
+    rest = adamw(others, s.lr, s.beta2, s.weight_decay, s.amsgrad)
+    return Muon(hidden, rest, s.lr, s.weight_decay) if s.optimiser == "muon" else rest
+
 
 def adamw(parameters: Sequence[nn.Parameter], lr: float, beta2: float, weight_decay: float, amsgrad: bool):
     """AdamW over all parameters, fused where torch has a kernel (amsgrad included)."""

@@ -17,7 +17,7 @@ from coset.data.catalog import Dataset, open_dataset
 from coset.metrics.evaluate import Report
 from coset.model import Model, load
 from coset.molecule import Vocabulary
-from coset.recipes.registry import build
+from coset.recipes.registry import build, find_recipe
 from coset.recipes.settings import Training
 from coset.samplers.sizes import SizeDistribution
 from coset.training.archive import Plan, Progress, measure_model, reference_of
@@ -100,7 +100,8 @@ _VALIDATION = ("valid_loss", "ema", "atom_stable", "molecule_stable", "valid")
 
 def make_card(run: Run, state: State, name: str) -> dict[str, Any]:
     """What a model is made of: recipe, settings, data, budget and hardware."""
-    return {
+    sampling = dict(find_recipe(run.about["recipe"]).sampling)
+    return ({"sampling": sampling} if sampling else {}) | {
         "name": name,
         "recipe": run.about["recipe"],
         "settings": run.about["settings"],

@@ -13,7 +13,7 @@ from coset.diffusion import Diffusion
 from coset.recipes.settings import Training
 from coset.training.checkpoint import load_tensors, save_tensors, strip_prefix, with_prefix
 from coset.training.ema import EMA
-from coset.training.optimisation import Clipper, adamw
+from coset.training.optimisation import Clipper, make_optimiser
 
 
 @dataclass
@@ -44,9 +44,7 @@ class State:
 
     @classmethod
     def start(cls, diffusion: Diffusion, settings: Training) -> State:
-        parameters = list(diffusion.parameters())
-        optimiser = adamw(parameters, settings.lr, settings.beta2, settings.weight_decay, settings.amsgrad)
-        return cls(diffusion, optimiser, EMA(diffusion, settings.ema), Clipper(settings.clip))
+        return cls(diffusion, make_optimiser(diffusion, settings), EMA(diffusion, settings.ema), Clipper(settings.clip))
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
         """One file, atomically; `about` (recipe, settings) travels in its header.

@@ -85,9 +85,8 @@ def _validation(records: list[dict[str, Any]]) -> dict[str, float]:
     if not records:
         return {}
     losses = [record["valid_loss"] for record in records if record["valid_loss"] is not None]
-    last = {
-        key: records[-1][key] for key in ("valid_loss", "atom_stable", "molecule_stable", "valid") if key in records[-1]
-    }
+    known = ("valid_loss", "atom_stable", "molecule_stable", "valid")
+    last = {key: value for key, value in records[-1].items() if key in known or key.startswith("yardstick_")}
     return {**last, "best_valid_loss": min(losses, default=math.nan)}
 
 

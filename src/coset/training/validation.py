@@ -1,33 +1,39 @@
-"""Validation: the loss on held-out molecules with fixed noise, and the stability of a few samples."""
+"""Validation: the loss on held-out molecules with fixed noise, yardsticks, and the stability of a few samples."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
 
 from coset.data.batches import Batches
 from coset.metrics.evaluate import evaluate
+from coset.noise import Noise
+from coset.recipes.registry import find_recipe
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
 from coset.symmetry.targets import plain
 from coset.training.state import State
+from coset.training.yardsticks import measure_denoising
 
 if TYPE_CHECKING:
     from coset.training.loop import Run
 
 
 class Validation:
-    """Called with a state, gives the loss of each EMA decay, the best decay and the stability of its samples.
+    """Called with a state, gives the loss of each EMA decay, the best decay, its yardsticks and its samples' stability.
 
     The loss is that of the plain target, whatever the run trains with, so that runs can be compared: a symmetrised
     target's is lower by what it averages away, and has the same minimiser.
     """
 
     def __init__(self, run: Run) -> None:
-        rows = run.dataset.valid[: run.settings.validate_molecules]
-        sizes = run.dataset.store.sizes[rows]
-        self.run, self.batches = run, Batches(sizes, molecules=256, rows=rows).epoch(0)
+        self.run = run
+        self.batches = self._batches(run.settings.validate_molecules)
+        self.few = self._batches(run.settings.yardstick_molecules)
 
     @torch.no_grad()
     def __call__(self, state: State) -> dict[str, Any]:
@@ -38,10 +44,18 @@ class Validation:
         best = min(losses, key=lambda decay: losses[decay])
         found: dict[str, Any] = {"valid_loss": losses[best], "ema": best}
         found |= {f"valid_loss_{decay}": loss for decay, loss in losses.items()}
+        if self.few:
+            with state.ema.applied(best):
+                found |= self._yardsticks(state)
         if self.run.settings.sample_molecules:
             with state.ema.applied(best):
                 found |= self._samples(state)
         return found
+
+    def _batches(self, molecules: int) -> list[Int[NDArray[np.int64], "b"]]:
+        """Rows of the first held-out molecules."""
+        rows = self.run.dataset.valid[:molecules]
+        return Batches(self.run.dataset.store.sizes[rows], molecules=256, rows=rows).epoch(0) if molecules else []
 
     def _loss(self, state: State) -> float:
         diffusion, total = state.diffusion.with_target(plain), torch.zeros((), dtype=torch.float64)
@@ -50,10 +64,17 @@ class Validation:
             total += losses.double().sum().cpu()
         return float(total) / sum(map(len, self.batches))
 
+    def _yardsticks(self, state: State) -> dict[str, float]:
+        # The same noise in runs of all seeds, so that their differences are those of the models.
+        device, cloud = self.run.device, self.run.cloud
+        batches = ((cloud(rows), Noise.from_seed(0, torch.as_tensor(rows, device=device))) for rows in self.few)
+        found = measure_denoising(state.diffusion, self.run.vocabulary, batches)
+        return {f"yardstick_{name}": value for name, value in found.items()}
+
     def _samples(self, state: State) -> dict[str, float]:
         s, run = self.run.settings, self.run
         sizes = SizeDistribution(run.dataset.size_histogram())
-        sampling = Sampling(steps=s.sample_steps)
+        sampling = Sampling(steps=s.sample_steps, **find_recipe(run.about["recipe"]).sampling)
         generator = Generator(state.diffusion, run.vocabulary, sizes, sampling)
         try:
             molecules = [m for _, m in generator.draw(s.seed, torch.arange(s.sample_molecules))]

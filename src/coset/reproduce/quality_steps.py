@@ -1,0 +1,229 @@
+"""Quality against steps: what a trained model's molecules are worth at each number of network calls, by sampler."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from coset.files import atomic_write
+from coset.metrics.evaluate import RATES as PARTS
+from coset.metrics.evaluate import Rate, evaluate
+from coset.metrics.reference import REFERENCES, Reference, load_reference
+from coset.model import SAMPLER, Model
+from coset.reproduce.plots import NO_PLOT, save_figure
+from coset.reproduce.record import Record, heading, markdown_table
+from coset.samplers.generate import GRIDS, Sampling
+from coset.samplers.solvers import SOLVERS
+from coset.training.checkpoint import tensor_crc
+
+NAME = "quality-steps"
+SAMPLERS = ("ancestral", "ancestral karras churn=1.4", "heun karras", "multistep log_snr")
+STEPS = (10, 20, 50, 100, 250, 500, 1000)
+RATES = {
+    "atom_stability": "atoms stable %",
+    "molecule_stability": "molecules stable %",
+    "validity": "valid %",
+    "valid_and_unique": "valid and unique %",
+    "connectivity": "connected %",
+}
+UNTOLD = {"sizes"}  # of the distances from the data: sizes are drawn from the data's own
+
+
+@dataclass(frozen=True)
+class Study:
+    """molecules: drawn for a row, from one seed. reference: a name or file for `load_reference`; "none" for none."""
+
+    molecules: int = 1000
+    seed: int = 0
+    reference: str = "qm9"
+
+    def known(self) -> Reference | None:
+        return None if self.reference == "none" else load_reference(self.reference)
+
+
+def run(
+    study: Study,
+    model: Model,
+    folder: Path,
+    samplers: Sequence[str] | None = None,
+    steps: Sequence[int] = STEPS,
+    begin: Callable[[str], Callable[[float], None]] = lambda row: lambda done: None,
+) -> Record:
+    """Draws and scores the rows that are not there yet, and writes the report anew after each.
+
+    samplers: each in words (`parse_sampler`); by default what the model's card recommends, and `SAMPLERS`. Further
+    samplers and steps join the rows that are there. Raises ValueError for samplers and steps that cannot be, before
+    anything is drawn, and where the folder holds the rows of another model or study.
+    """
+    asked = SAMPLERS if samplers is None else samplers
+    plans = [Sampling(**parse_sampler(text)) for text in asked]
+    if samplers is None:
+        plans.insert(0, model.sampling())
+    rows = {row_name(plan): plan for each in plans for count in steps for plan in [replace(each, steps=count)]}
+    known = study.known()
+    about = {"model": model.name, "weights": fingerprint(model), **asdict(study)}
+    record = Record.open(NAME, folder, about)
+    for row, plan in rows.items():
+        if row not in record.rows:
+            record.add(row, _row(study, model, plan, known, begin(row)))
+            write_report(record, known)
+    write_report(record, known)
+    return record
+
+
+def parse_sampler(text: str) -> dict[str, Any]:
+    """Options of `Sampling` in words: a solver's name, a grid's name, and eta=, grid_power=, churn= with a number.
+
+    "heun karras", "ancestral churn=1.4". What is left out is as `Sampling` has it. Raises ValueError.
+    """
+    found: dict[str, Any] = {}
+    for word in text.replace(",", " ").split():
+        key, equals, value = word.partition("=")
+        if not equals:
+            key, value = "solver" if word in SOLVERS else "grid", word
+            if word not in (*SOLVERS, *GRIDS):
+                names = ", ".join([*SOLVERS, *GRIDS])
+                raise ValueError(f"unknown word {word!r} in the sampler {text!r}; choose among {names}, KEY=NUMBER")
+        if key not in SAMPLER or key in found:
+            raise ValueError(f"a sampler has each of {', '.join(SAMPLER)} once at most; got {word!r} in {text!r}")
+        try:
+            found[key] = value if key in ("solver", "grid") else float(value)
+        except ValueError:
+            raise ValueError(f"{key} of a sampler must be a number; got {value!r} in {text!r}") from None
+    return {"solver": "ancestral", **found}
+
+
+def sampler_name(sampling: Sampling) -> str:
+    """A sampler in the words that `parse_sampler` reads, without what is as it always is."""
+    usual = {field.name: field.default for field in fields(Sampling)}
+    words = [sampling.solver, sampling.grid] if sampling.grid != usual["grid"] else [sampling.solver]
+    eta = None if sampling.randomness == Sampling(solver=sampling.solver).randomness else sampling.eta
+    numbers = {"eta": eta, "grid_power": sampling.grid_power, "churn": sampling.churn}
+    if sampling.grid != "power":
+        del numbers["grid_power"]
+    return " ".join(
+        [*words, *(f"{key}={value:g}" for key, value in numbers.items() if value not in (None, usual[key]))]
+    )
+
+
+def row_name(sampling: Sampling) -> str:
+    return f"{sampler_name(sampling)}, {sampling.steps} step{'s' if sampling.steps > 1 else ''}"
+
+
+def calls_of(sampling: Sampling) -> int:
+    """Network calls a molecule."""
+    return sampling.steps * SOLVERS[sampling.solver].calls + 1
+
+
+def reference_name(model: Model) -> str:
+    """The packaged reference of the data that a model was trained on; "none" for data that is not QM9's."""
+    data = str(model.card.get("data", {}).get("name", ""))
+    return data if data in REFERENCES else "qm9" if data.startswith("qm9") else "none"
+
+
+def fingerprint(model: Model) -> str:
+    """CRC-32 of the weights."""
+    found = 0
+    for parameter in model.diffusion.parameters():
+        found = tensor_crc(parameter, found)
+    return f"{found:08x}"
+
+
+def _row(
+    study: Study, model: Model, plan: Sampling, known: Reference | None, update: Callable[[float], None]
+) -> dict[str, Any]:
+    options = {name: getattr(plan, name) for name in SAMPLER}
+    begun = time.monotonic()
+    drawn = model.draw(
+        study.molecules, study.seed, steps=plan.steps, **options, progress=lambda done, total: update(done)
+    )
+    seconds = time.monotonic() - begun
+    report = evaluate(drawn.molecules, known)
+    return {
+        "sampler": sampler_name(plan),
+        "sampling": {"steps": plan.steps, **options},
+        "calls": calls_of(plan),
+        "seconds": round(seconds / study.molecules, 5),
+        "redrawn": drawn.redrawn,
+        "rates": {name: list(astuple(report.rates[name])) for name in RATES},
+        "distances": {name: value for name, value in (report.distances or {}).items() if math.isfinite(value)},
+    }
+
+
+def write_report(record: Record, known: Reference | None) -> None:
+    """report.md and, where matplotlib is installed, figure.svg."""
+    s, samplers = record.settings, list(dict.fromkeys(row["sampler"] for row in record.rows.values()))
+    rows = sorted(record.rows.values(), key=lambda row: (samplers.index(row["sampler"]), row["calls"]))
+    text = heading(
+        record,
+        f"{s['molecules']:,} molecules a row, drawn with {s['model']} (CRC-32 of the weights {s['weights']})",
+        str(s["seed"]),
+        f"compared with {s['reference']}" if known else "compared with no data",
+        f" --model {s['model']} -n {s['molecules']} --seed {s['seed']} --reference {s['reference']}",
+    )
+    distances = sorted({name for row in rows for name in row["distances"]} - UNTOLD)
+    headings = ["sampler", "steps", "network calls", *RATES.values(), *(_title(name) for name in distances)]
+    lines = [_line(row, distances) for row in rows]
+    if known:
+        lines.append(_line_of_data(known, distances))
+    drawn = save_figure(record.folder / "figure.svg", lambda axes: _figure(axes, rows), panels=2)
+    with atomic_write(record.folder / "report.md") as file:
+        file.write(text + markdown_table([*headings, "seconds a molecule"], lines) + NOTES)
+        file.write("\n![Quality against network calls](figure.svg)\n" if drawn else f"\n{NO_PLOT}.\n")
+
+
+NOTES = """
+Rates in per cent, molecules stable with their 95 % interval (Wilson). Distances are from the training data. Every row
+has the same seed, and so the same sizes. Heun's solver makes two network calls a step; every sampler makes one more at
+the end. Seconds are those of a machine that may have had other work.
+"""
+
+
+def _title(name: str) -> str:
+    return f"distance of {name.replace('_', ' ')}"
+
+
+def _line(row: dict[str, Any], distances: Sequence[str]) -> list[str]:
+    rates = {name: Rate(*values).percent() for name, values in row["rates"].items()}
+    cells = {name: f"{rate.value:.1f}" for name, rate in rates.items()}
+    stable = rates["molecule_stability"]
+    cells["molecule_stability"] += f" ({stable.low:.1f} - {stable.high:.1f})"
+    return [
+        row["sampler"],
+        str(row["sampling"]["steps"]),
+        str(row["calls"]),
+        *(cells[name] for name in RATES),
+        *(_number(row["distances"].get(name)) for name in distances),
+        f"{row['seconds']:.3g}",
+    ]
+
+
+def _line_of_data(known: Reference, distances: Sequence[str]) -> list[str]:
+    """The data's own test split."""
+    own = [f"{100 * known.counts[top] / known.counts[bottom]:.1f}" for top, bottom in (PARTS[name] for name in RATES)]
+    return ["the data's own", "", "", *own, *(_number(known.distances.get(name)) for name in distances), ""]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _figure(axes: Sequence[Any], rows: Sequence[dict[str, Any]]) -> None:
+    stable, lengths = axes
+    for sampler in dict.fromkeys(row["sampler"] for row in rows):
+        own = [row for row in rows if row["sampler"] == sampler]
+        calls = [row["calls"] for row in own]
+        rates = [Rate(*row["rates"]["molecule_stability"]).percent() for row in own]
+        spread = [[rate.value - rate.low for rate in rates], [rate.high - rate.value for rate in rates]]
+        values = [rate.value for rate in rates]
+        stable.errorbar(calls, values, yerr=spread, marker="o", markersize=3, capsize=2, label=sampler)
+        far = [row["distances"].get("bond_lengths", float("nan")) for row in own]
+        lengths.plot(calls, far, marker="o", markersize=3, label=sampler)
+    stable.set(xlabel="network calls", ylabel="molecules stable %", xscale="log")
+    lengths.set(xlabel="network calls", ylabel="total variation of bond lengths", xscale="log")
+    if rows:
+        stable.legend(fontsize=7)
