@@ -12,6 +12,7 @@ import pytest
 import coset
 from coset.cli.cards import changed_settings, describe
 from coset.files import read, write_sdf, write_xyz
+from coset.metrics.distances import DISTANCES
 from coset.metrics.reference import build_reference, save_reference
 from coset.model import list_models, load
 from coset.molecule import Molecule
@@ -43,6 +44,24 @@ def test_files_without_bonds_have_no_such_column(run, tmp_path):
         assert code == 0 and "file's" not in out
     code, out, _ = run("evaluate", tmp_path / "m.xyz", "--json")
     assert json.loads(out)["file_bonds"] is None
+
+
+def test_distances_stand_beside_the_datas_own_in_terminal_json_and_page(run, tmp_path):
+    file = DATA / "qm9_200.npz"
+    code, out, _ = run("evaluate", file, "--report", tmp_path / "r.html")
+    assert code == 0 and max(map(len, out.split("report ->")[0].splitlines())) <= 80 and "…" not in out
+    page = (tmp_path / "r.html").read_text()
+    found = json.loads(run("evaluate", file, "--json")[1])
+    assert set(found["distances"]) == set(found["data_distances"]) == set(DISTANCES)
+    for name, value in found["distances"].items():
+        shown = DISTANCES[name]
+        if name.startswith("missing") and not value:
+            assert shown.name not in out and shown.name not in page
+            continue
+        own = shown.text(found["data_distances"][name])
+        (line,) = [line for line in out.splitlines() if shown.name in line]
+        assert [shown.text(value), own] == line.replace("│", " ").split(shown.name)[1].split()[:2]
+        assert shown.name in page and f"<td>{shown.text(value)}</td>".replace("-", "&minus;") in page
 
 
 def test_elements_that_the_reference_lacks_are_named(run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from coset.bonds import bond_orders
 from coset.files import read
 from coset.metrics.connectivity import connected
+from coset.metrics.distances import DISTANCES
 from coset.metrics.distribution import (
     BondKind,
     bond_lengths_by_kind,
@@ -26,7 +28,7 @@ from coset.metrics.evaluate import evaluate
 from coset.metrics.intervals import wilson, wilson_of_clusters
 from coset.metrics.measurement import _chunks, measure
 from coset.metrics.novelty import novel_count, smiles_hashes
-from coset.metrics.reference import build_reference, load_reference, save_reference
+from coset.metrics.reference import VERSION, build_reference, load_reference, save_reference
 from coset.metrics.stability import stable_atoms, stable_molecules
 from coset.metrics.uniqueness import unique_smiles
 from coset.metrics.validity import valid_smiles
@@ -120,13 +122,33 @@ def test_the_training_set_is_not_novel_and_lies_at_no_distance(tmp_path: Path):
     reference = build_reference("own", molecules[:150], molecules[150:])
     report = evaluate(molecules[:150], reference)
     assert report.counts["novel"] == 0
-    assert report.distances == {"sizes": 0, "atom_types": 0, "bond_lengths": 0, "valences": 0}
+    assert report.distances is not None and set(report.distances) == set(DISTANCES)
+    far = {name: value for name, value in report.distances.items() if not name.startswith("rare")}
+    assert far == pytest.approx(dict.fromkeys(far, 0), abs=1e-6)
     save_reference(tmp_path / "own.npz", reference)
     loaded = load_reference(tmp_path / "own.npz")
     assert loaded.hashes.tolist() == reference.hashes.tolist()
-    for field in ("name", "sizes", "types", "bonds", "counts", "distances", "valences"):
+    for field in ("name", "sizes", "types", "bonds", "counts", "distances", "valences", "geometry", "own"):
         assert getattr(loaded, field) == getattr(reference, field)
-    assert evaluate(molecules[150:], loaded).counts == reference.counts
+    assert set(reference.own) == {50} and set(build_reference("own", molecules[:20], molecules[20:]).own) == {100, 180}
+    own = evaluate(molecules[150:], loaded)
+    assert own.counts == reference.counts
+    assert own.distances == pytest.approx(reference.distances) and own.data_distances == own.distances
+
+
+def test_the_datas_own_distances_are_those_of_as_many_molecules():
+    reference = replace(
+        load_reference("qm9"),
+        distances={"sizes": 0.1},
+        own={100: {"sizes": 0.5}, 400: {"sizes": 0.3}, 900: {"sizes": 0.1}},
+    )
+    for molecules, expected in ((1, 0.5), (100, 0.5), (225, 0.3 + 0.2 / 3), (400, 0.3), (900, 0.1), (5000, 0.1)):
+        assert reference.own_distances(molecules) == pytest.approx({"sizes": expected})
+    measured = load_reference("qm9").own
+    assert set(measured) == {100, 300, 1000, 3000, 13083}
+    for name in ("bond_length_pm", "bond_angle_degrees", "torsion_degrees", "frechet", "sizes"):
+        found = [measured[molecules][name] for molecules in sorted(measured)]
+        assert found == sorted(found, reverse=True), name
 
 
 @pytest.mark.parametrize(("name", "train", "test"), [("qm9", 98600, 13083), ("qm9-small", 10389, 1531)])
@@ -137,7 +159,14 @@ def test_packaged_references(name: str, train: int, test: int):
     assert (np.diff(reference.hashes.astype(np.int64)) > 0).all()
     assert sum(reference.types.values()) == sum(size * count for size, count in reference.sizes.items())
     assert sum(reference.valences.values()) == sum(reference.types.values())
-    assert set(reference.distances) == {"sizes", "atom_types", "bond_lengths", "valences"}
+    assert set(reference.distances) == set(DISTANCES)
+    assert all(set(found) == set(DISTANCES) for found in reference.own.values())
+    assert reference.own[test] == reference.distances
+
+
+# What files of each version lack.
+LATER = {2: ["lengths", "angles", "torsions", "mean", "covariance"], VERSION: [], 99: []}
+LATER[1] = ["valences", *LATER[2]]
 
 
 def stored(path: Path, **changes) -> Path:
@@ -149,17 +178,28 @@ def stored(path: Path, **changes) -> Path:
     header = {**json.loads(arrays["header"].tobytes()), **changes}
     kept = {key: value for key, value in header.items() if value is not None}
     arrays["header"] = np.frombuffer(json.dumps(kept).encode(), dtype=np.uint8)
-    if "version" not in kept:
-        del arrays["valences"]  # as files of the first version are
+    for name in LATER[kept.get("version", 1)]:
+        del arrays[name]
     np.savez_compressed(path, **arrays)
     return path
 
 
-def test_a_reference_of_the_first_version_still_works(tmp_path: Path):
-    reference = load_reference(stored(tmp_path / "old.npz", version=None))
-    assert reference.valences == {}
+@pytest.mark.parametrize("version", [None, 2])
+def test_a_reference_of_an_earlier_version_still_works(tmp_path: Path, version: int | None):
+    known = {"sizes", "atom_types", "bond_lengths", *(["valences"] if version else [])}
+    distances = dict.fromkeys(known, 0.1)
+    path = stored(tmp_path / "old.npz", version=version, distances=distances, own=None, descriptors=None)
+    reference = load_reference(path)
+    assert (reference.geometry, reference.descriptors) == (None, None) and bool(reference.valences) == bool(version)
     report = evaluate(read(DATA / "qm9_200.npz")[:5], reference)
-    assert report.distances is not None and set(report.distances) == {"sizes", "atom_types", "bond_lengths"}
+    assert report.distances is not None and set(report.distances) == known
+    assert report.data_distances == distances
+
+
+def test_descriptors_of_another_list_are_left_out(tmp_path: Path):
+    reference = load_reference(stored(tmp_path / "other.npz", descriptors=["heavy atoms"]))
+    report = evaluate(read(DATA / "qm9_200.npz")[:5], reference)
+    assert report.distances is not None and set(DISTANCES) - set(report.distances) == {"frechet"}
 
 
 def test_a_later_or_broken_reference_is_refused(tmp_path: Path):

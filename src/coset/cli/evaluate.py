@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from datetime import date
@@ -14,6 +15,8 @@ import typer
 from coset.cli.display import console, quality_table, say
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from coset.metrics.evaluate import Report
     from coset.molecule import Molecule
 
@@ -27,6 +30,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score molecules by EDM's protocol: bonds from distances, stability, validity, uniqueness, novelty.
 
+    Bond lengths, angles, torsions and graphs are set beside the training data's: precision can be bought with bias.
     Of an SD file the bonds it holds are scored beside, charges and aromaticity included.
     """
     from coset.files import check_writable, read
@@ -47,14 +51,30 @@ def evaluate(
         print(json.dumps({**values.pop("counts"), **values}, indent=1))
     else:
         console.print(quality_table(found))
-        for name, value in (found.distances or {}).items():
-            own = (found.data_distances or {}).get(name)
-            beside = "" if own is None else f" (data's own {own:.3f})"
-            say(f"total variation of {name.replace('_', ' ')}: {value:.3f}{beside}")
+        if found.distances:
+            console.print(distances_table(found))
     if report:
         write_report(report, found, molecules, report_card(file, found, molecules, seconds))
         if not as_json:
             say(f"report -> {report}")
+
+
+def distances_table(report: Report) -> Table:
+    """Distances from the training set, beside those of as many molecules of the data's own test split."""
+    from rich.table import Table
+
+    from coset.metrics.distances import DISTANCES
+
+    table = Table(title=f"distance from the training data of {report.reference}", title_justify="left")
+    for heading in ("", "value", "data's\nown", "unit"):
+        table.add_column(heading, justify="left" if heading in ("", "unit") else "right", no_wrap=True)
+    for key, value in (report.distances or {}).items():
+        own = (report.data_distances or {}).get(key, math.nan)
+        if key.startswith("missing") and not value > 0:
+            continue  # nearly always
+        shown = DISTANCES[key]
+        table.add_row(shown.name, shown.text(value), shown.text(own), shown.unit)
+    return table
 
 
 def _unknown(report: Report) -> str:

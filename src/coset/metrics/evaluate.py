@@ -72,9 +72,10 @@ class Report:
 
     counts: molecules, atoms, stable_atoms, stable_molecules, valid, unique (distinct SMILES with explicit H
     among the valid), connected, valid_connected and, with a reference, novel. rates: see `RATES` for
-    numerators and denominators. sizes: molecules by number of atoms. distances: total variation of sizes,
-    atom_types, bond_lengths and valences from the training set. by_size: counts by number of atoms, where
-    asked for. data_*: the same of the data's own test split; None without a reference. file_bonds: by the
+    numerators and denominators. sizes: molecules by number of atoms. distances: from the training set, see
+    `DISTANCES` for names and units; those that an older reference cannot tell are absent. by_size: counts by number of
+    atoms, where asked for. data_*: the same of the data's own test split; None without a reference; data_distances are
+    those of as many molecules as were evaluated, since a small sample lies farther. file_bonds: by the
     bonds that the file holds. unknown: atoms of elements that the reference lacks, by symbol. measured, known: what
     it was all computed from, left out of `to_dict`.
     """
@@ -156,7 +157,7 @@ def _beside(report: Report, measured: Measurement, known: Reference) -> Report:
         data={name: _share(known.counts, *RATES[name]) for name in RATES},
         data_sizes=dict(known.sizes),
         distances=known.distances_of(measured),
-        data_distances=dict(known.distances),
+        data_distances=known.own_distances(len(measured.sizes)),
         unknown={element_symbol(z): count for z, count in sorted(measured.types.items()) if z not in known.types},
         known=known,
     )

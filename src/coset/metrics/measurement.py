@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coset.bonds import bond_orders
 from coset.metrics.connectivity import connected
 from coset.metrics.distribution import count_bond_lengths, count_valences, count_values
+from coset.metrics.geometry import Geometry, count_geometry
 from coset.metrics.stability import stable_atoms
 from coset.metrics.uniqueness import unique_smiles
 from coset.metrics.validity import valid_smiles
@@ -26,7 +27,7 @@ class Measurement:
     """sizes, stable: atoms and stable atoms of m molecules. smiles: of the valid ones, else None.
 
     types, bonds, valences: histograms over all molecules of atomic numbers, of bond lengths
-    (`count_bond_lengths`) and of sums of bond orders (`count_valences`).
+    (`count_bond_lengths`) and of sums of bond orders (`count_valences`). geometry: of bond lengths, angles, torsions.
     """
 
     sizes: Int[NDArray[np.int64], "m"]
@@ -36,6 +37,7 @@ class Measurement:
     types: Counter[int]
     bonds: Counter[int]
     valences: Counter[int]
+    geometry: Geometry = field(default_factory=lambda: Geometry(Counter(), Counter(), Counter()))
 
     def counts(self) -> dict[str, int]:
         """Counts over all molecules; `unique` are the distinct SMILES of the valid ones."""
@@ -63,11 +65,12 @@ class Measurement:
 
 
 def measure(molecules: Sequence[Molecule]) -> Measurement:
-    """Measures molecules with bonds by the distance rule. One core takes 1-2 s for 10,000 of QM9's size."""
+    """Measures molecules with bonds by the distance rule. One core takes 1.5 s for 10,000 of QM9's size."""
     sizes = np.array([len(molecule) for molecule in molecules], dtype=np.int64)
     stable, single = np.zeros_like(sizes), np.zeros(len(sizes), dtype=bool)
     smiles: list[str | None] = []
     types, bonds, valences = Counter[int](), Counter[int](), Counter[int]()
+    geometry = Geometry(Counter(), Counter(), Counter())
     for chunk in _chunks(sizes):
         numbers, positions = pad(molecules[chunk])
         orders = bond_orders(numbers, positions)
@@ -76,11 +79,13 @@ def measure(molecules: Sequence[Molecule]) -> Measurement:
         types += count_values(numbers[numbers != 0])
         bonds += count_bond_lengths(numbers, positions, orders)
         valences += count_valences(numbers, orders)
+        for total, part in zip(geometry, count_geometry(numbers, positions, orders), strict=True):
+            total.update(part)
         smiles += [
             valid_smiles(row[:size], order[:size, :size])
             for row, order, size in zip(numbers, orders, sizes[chunk], strict=True)
         ]
-    return Measurement(sizes, stable, single, tuple(smiles), types, bonds, valences)
+    return Measurement(sizes, stable, single, tuple(smiles), types, bonds, valences, geometry)
 
 
 def _chunks(sizes: Int[NDArray[np.int64], "m"]) -> Iterator[slice]:

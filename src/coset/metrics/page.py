@@ -88,9 +88,9 @@ def _key(report: Report) -> str:
 
 
 def _charts(report: Report, measured: Measurement) -> str:
-    groups = comparison(measured, report.known)
-    next(iter(groups.values())).append(distances_table(report))
-    return "".join(
+    groups, table = comparison(measured, report.known), distances_table(report)
+    distances = f"<h3>Distance from the training data</h3>{table}" if table else ""
+    return distances + "".join(
         f'<h3>{escape(name)}</h3><div class="charts">{"".join(charts)}</div>'
         for name, charts in groups.items()
         if charts

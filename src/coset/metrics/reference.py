@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,18 +15,26 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt64
+from jaxtyping import Int, UInt8, UInt64
 from numpy.typing import NDArray
 
 from coset.files import atomic_write
+from coset.metrics.descriptors import DESCRIPTORS, descriptors
+from coset.metrics.distances import geometry_distances
 from coset.metrics.distribution import count_values, total_variation
+from coset.metrics.frechet import Moments, descriptor_distance
+from coset.metrics.geometry import SCALES, Geometry
 from coset.metrics.measurement import Measurement, measure
 from coset.metrics.novelty import novel_count, smiles_hashes
 from coset.metrics.uniqueness import unique_smiles
+from coset.metrics.wasserstein import common_kinds
 from coset.molecule import Molecule
 
 REFERENCES = ("qm9", "qm9-small")
-VERSION = 2  # of the file; 1, which had no number, lacks the valences
+VERSION = (
+    3  # of the file; 2 lacks the geometry, the descriptors and the nearer numbers; 1, without a number, the valences
+)
+OWN_SIZES, OWN_DRAWS = (100, 300, 1000, 3000), 5
 _HISTOGRAMS = ("sizes", "types", "bonds", "valences")
 
 
@@ -36,7 +44,9 @@ class Reference:
 
     sizes: molecules by number of atoms, the size prior p(N). types: atoms by atomic number. bonds, valences:
     see `count_bond_lengths`, `count_valences`; valences are empty where a file of version 1 lacks them.
-    hashes: see `smiles_hashes`. counts, distances: of the data's own test split.
+    hashes: see `smiles_hashes`. counts, distances: of the data's own test split. geometry, descriptors: of the training
+    set, common kinds alone; None where a file of version 2 lacks them. own: distances of parts of the test split, by
+    their number of molecules.
     """
 
     name: str
@@ -47,9 +57,12 @@ class Reference:
     counts: Mapping[str, int]
     distances: Mapping[str, float]
     valences: Mapping[int, int] = field(default_factory=dict)
+    geometry: Geometry | None = None
+    descriptors: Moments | None = None
+    own: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def distances_of(self, measured: Measurement) -> dict[str, float]:
-        """Total variation of the sizes, elements, bond lengths, valences of a sample from the training set's."""
+        """How far a sample lies from the training set, by the keys of `DISTANCES`; those it cannot tell are absent."""
         found = {
             "sizes": total_variation(count_values(measured.sizes), self.sizes),
             "atom_types": total_variation(measured.types, self.types),
@@ -57,7 +70,22 @@ class Reference:
         }
         if self.valences:
             found["valences"] = total_variation(measured.valences, self.valences)
+        if self.geometry:
+            found |= geometry_distances(measured.geometry, self.geometry)
+        if self.descriptors:
+            found["frechet"] = descriptor_distance(descriptors(measured.smiles), self.descriptors)
         return found
+
+    def own_distances(self, molecules: int) -> dict[str, float]:
+        """What so many molecules of the data's own test split would score, on average: a small sample lies farther.
+
+        Between the numbers measured, linear in the inverse root; beyond them that of the nearest.
+        """
+        if not self.own:
+            return dict(self.distances)
+        numbers = sorted(self.own)
+        at, known = -(float(molecules) ** -0.5), -(np.array(numbers, dtype=np.float64) ** -0.5)
+        return {name: float(np.interp(at, known, [self.own[n][name] for n in numbers])) for name in self.distances}
 
     def counts_of(self, measured: Measurement) -> dict[str, int]:
         """The counts of a sample, with `novel`: its distinct SMILES that the training set lacks."""
@@ -65,29 +93,54 @@ class Reference:
 
 
 def build_reference(name: str, train: Sequence[Molecule], test: Sequence[Molecule]) -> Reference:
-    """Measures a training set and held-out data. About 20 s for QM9 on one core."""
+    """Measures a training set and held-out data. About a minute for QM9 on one core."""
     if not train or not test:
         raise ValueError(f"A reference needs molecules: got {len(train)} to train and {len(test)} to test.")
     known, own = measure(train), measure(test)
     hashes = smiles_hashes(unique_smiles(known.smiles))
-    bare = Reference(name, count_values(known.sizes), known.types, known.bonds, hashes, {}, {}, known.valences)
-    return replace(bare, counts=bare.counts_of(own), distances=bare.distances_of(own))
+    geometry = Geometry(*(common_kinds(part, scale) for part, scale in zip(known.geometry, SCALES, strict=True)))
+    table = descriptors(known.smiles)
+    moments = Moments.of(table) if len(table) > 1 else None
+    bare = Reference(
+        name, count_values(known.sizes), known.types, known.bonds, hashes, {}, {}, known.valences, geometry, moments
+    )
+    distances = bare.distances_of(own)
+    parts = {**_own_parts(bare, test), len(test): distances}
+    return replace(bare, counts=bare.counts_of(own), distances=distances, own=parts)
+
+
+def _own_parts(bare: Reference, test: Sequence[Molecule]) -> dict[int, dict[str, float]]:
+    """Mean distances of parts of the held-out data, drawn apart from each other, by their number of molecules."""
+    order = np.random.default_rng(0).permutation(len(test)).tolist()
+    found = {}
+    for size in (each for each in OWN_SIZES if each < len(test)):
+        sums: defaultdict[str, list[float]] = defaultdict(list)
+        for start in range(0, len(test) - size + 1, size)[:OWN_DRAWS]:
+            drawn = measure([test[i] for i in order[start : start + size]])
+            for key, value in bare.distances_of(drawn).items():
+                sums[key].append(value)
+        found[size] = {key: float(np.mean(values)) for key, values in sums.items()}
+    return found
 
 
 def save_reference(path: str | os.PathLike[str], reference: Reference) -> None:
     """Writes a reference as a compressed .npz."""
-    header = {
+    header: dict[str, Any] = {
         "version": VERSION,
         "name": reference.name,
         "counts": dict(reference.counts),
         "distances": dict(reference.distances),
+        "own": {str(molecules): dict(found) for molecules, found in reference.own.items()},
     }
-    arrays: dict[str, Any] = {
-        "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-        "hashes": _packed(reference.hashes),
-    }
+    arrays: dict[str, Any] = {"hashes": _packed(reference.hashes)}
     for name in _HISTOGRAMS:
-        arrays[name] = np.array(sorted(getattr(reference, name).items()), dtype=np.int64).reshape(-1, 2)
+        arrays[name] = _columns(getattr(reference, name))
+    if reference.geometry:
+        arrays |= {name: _columns(part) for name, part in reference.geometry._asdict().items()}
+    if reference.descriptors:
+        header["descriptors"] = DESCRIPTORS
+        arrays |= {"mean": reference.descriptors.mean, "covariance": reference.descriptors.covariance}
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with atomic_write(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -134,11 +187,25 @@ def _stored(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray]]:
 
 
 def _reference(header: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Reference:
-    sizes, types, bonds, valences = (
-        Counter(dict(arrays[name].tolist())) if name in arrays else Counter() for name in _HISTOGRAMS
-    )
-    hashes = _unpacked(arrays["hashes"])
-    return Reference(header["name"], sizes, types, bonds, hashes, header["counts"], header["distances"], valences)
+    sizes, types, bonds, valences = (_counter(arrays, name) for name in _HISTOGRAMS)
+    geometry, moments = None, None
+    if set(Geometry._fields) <= set(arrays):
+        geometry = Geometry(*(_counter(arrays, name) for name in Geometry._fields))
+    if tuple(header.get("descriptors", ())) == DESCRIPTORS:  # other ones could not be compared with
+        moments = Moments(arrays["mean"], arrays["covariance"])
+    own = {int(molecules): found for molecules, found in header.get("own", {}).items()}
+    return Reference(
+        header["name"], sizes, types, bonds, _unpacked(arrays["hashes"]), header["counts"], header["distances"],
+        valences, geometry, moments, own,
+    )  # fmt: skip
+
+
+def _columns(counts: Mapping[int, int]) -> Int[NDArray[np.int64], "k 2"]:
+    return np.array(sorted(counts.items()), dtype=np.int64).reshape(-1, 2)
+
+
+def _counter(arrays: Mapping[str, NDArray], name: str) -> Counter[int]:
+    return Counter(dict(arrays[name].tolist())) if name in arrays else Counter()
 
 
 def _packed(hashes: UInt64[NDArray[np.uint64], "m"]) -> UInt8[NDArray[np.uint8], "8 m"]:

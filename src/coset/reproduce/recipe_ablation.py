@@ -80,7 +80,7 @@ class Study:
     """Budget: molecules seen in training and molecules drawn, a row. size: of both networks."""
 
     data: str = "qm9-small"
-    molecules: int = 1_000_000
+    molecules: int = 300_000
     seeds: tuple[int, ...] = (0,)
     draws: int = 2000
     steps: int = 100
