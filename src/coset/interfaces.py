@@ -19,7 +19,19 @@ from coset.cloud import Cloud, Condition
 from coset.gaussian import Gaussian
 from coset.noise import Noise
 
-__all__ = ["Codec", "Condition", "Denoiser", "Draw", "Frame", "Network", "Output", "Process", "Schedule", "Target"]
+__all__ = [
+    "Codec",
+    "Condition",
+    "Denoiser",
+    "Draw",
+    "Field",
+    "Frame",
+    "Network",
+    "Output",
+    "Process",
+    "Schedule",
+    "Target",
+]
 
 
 class Network(nn.Module, ABC):
@@ -27,6 +39,16 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud: ...
+
+
+class Field(nn.Module, ABC):
+    """Values an atom: scalars that no rotation changes, vectors that turn with the cloud.
+
+    What processes and frames that learn are made of. Padded rows are zero.
+    """
+
+    @abstractmethod
+    def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b n k"], Float[Tensor, "b n m d"]]: ...
 
 
 class Denoiser(nn.Module, ABC):
