@@ -25,7 +25,7 @@ from coset.samplers.sizes import SizeDistribution
 from coset.training.checkpoint import load_tensors, save_tensors, write_json
 from coset.training.state import load_parameters
 
-SAMPLER = ("solver", "eta", "grid", "grid_power", "churn")  # what a card may recommend, as a whole
+SAMPLER = ("solver", "eta", "grid", "grid_power", "churn", "late")  # what a card may recommend, as a whole
 WEIGHTS = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 MOST_MOLECULES, MOST_ATOMS = 10_000_000, 1000  # of one call, of one molecule: beyond it is a slip of the keyboard
@@ -149,6 +149,7 @@ class Model:
         about = {"model": self.name, "steps": sampling.steps, "solver": sampling.solver, "eta": sampling.randomness}
         about |= {"grid": sampling.grid} | ({"grid_power": sampling.grid_power} if sampling.grid == "power" else {})
         about |= {"churn": sampling.churn} if sampling.churn > 1 else {}
+        about |= {"late": sampling.late} if sampling.late is not None else {}
         return replace(molecule, properties={**molecule.properties, **about})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,8 +20,8 @@ from coset.processes.affine import Affine
 from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.grids import karras_grid, log_snr_grid, power_grid
-from coset.samplers.sample import sample
-from coset.samplers.solvers import Ancestral, Churned, Heun, Multistep, Solver
+from coset.samplers.sample import empty_cloud, sample
+from coset.samplers.solvers import SOLVERS, Ancestral, Churned, Heun, Multistep, Phases, Solver, WithEta
 from coset.scales import CENTRED
 from coset.symmetry.targets import plain
 from example_clouds import ExactNormal, random_cloud
@@ -147,7 +148,15 @@ def test_grids_that_cannot_be():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("solver", "euler"), ("grid", "even"), ("churn", 0.5), ("churn", float("nan")), ("churn", 1e9)],
+    [
+        ("solver", "euler"),
+        ("grid", "even"),
+        ("churn", 0.5),
+        ("churn", float("nan")),
+        ("churn", 1e9),
+        ("late", 0.0),
+        ("late", -1.0),
+    ],
 )
 def test_names_and_numbers_that_cannot_be_are_refused(option, value):
     with pytest.raises(ValueError, match=f"{option}.*{value}"):
@@ -157,6 +166,38 @@ def test_names_and_numbers_that_cannot_be_are_refused(option, value):
 def test_churn_and_memory_do_not_go_together():
     with pytest.raises(ValueError, match="churn makes multistep forget"):
         Sampling(solver="multistep", churn=1.2)
+
+
+def test_late_steps_are_ancestral_and_the_others_are_not():
+    """Above the change the chain is DDIM's, from there on each step is a draw of the reverse process."""
+    schedule = Exploding(0.01, 10.0)
+    diffusion = composed(schedule, ExactNormal(schedule, 1.0))
+    change = float(schedule.time(torch.tensor([-2 * math.log(0.5)]).double()))
+    phases = Phases(SOLVERS["ancestral"], WithEta(SOLVERS["ancestral"], 1.0), change)
+    assert phases.at(change + 1e-6) is phases.early and phases.at(change) is phases.late
+    times, noise, like = karras_grid(schedule, 12), Noise(torch.arange(3)), empty_cloud(torch.tensor([4] * 3), 3)
+    whole = [sample(diffusion.with_eta(eta), like, noise, times).x for eta in (0.0, 1.0)]
+    never = replace(phases, change=-1.0)
+    assert torch.equal(sample(diffusion.with_eta(0), like, noise, times, solver=never).x, whole[0])
+    assert torch.equal(
+        sample(diffusion.with_eta(0), like, noise, times, solver=replace(phases, change=1.0)).x, whole[1]
+    )
+    mixed = sample(diffusion.with_eta(0), like, noise, times, solver=phases).x
+    assert not any(torch.equal(mixed, each) for each in whole)
+
+
+def test_the_late_phase_is_an_option_in_angstrom():
+    from coset.model import load
+
+    model = load("qm9")
+    options = {"steps": 6, "atoms": 5, "solver": "multistep", "grid": "karras"}
+    never, some, all_of_it = (
+        model.sample(2, late=late, **options)[0].positions
+        for late in (None, 0.3, 1e6)  # type: ignore[arg-type]
+    )
+    assert abs(never - some).max() > 1e-3 and abs(some - all_of_it).max() > 1e-3
+    ancestral = model.sample(2, **{**options, "solver": "ancestral"})[0].positions
+    assert abs(all_of_it - ancestral).max() < 1e-5
 
 
 @pytest.mark.parametrize("solver", ["ancestral", "multistep", "heun"])

@@ -32,6 +32,7 @@ def sample(
     grid: Annotated[str | None, typer.Option(help="power (of time), karras or log_snr.")] = None,
     grid_power: Annotated[float | None, typer.Option(help="1: equal steps, as published; more: shorter last.")] = None,
     churn: Annotated[float | None, typer.Option(help="Noise added before each step, as a factor; 1 for none.")] = None,
+    late: Annotated[float | None, typer.Option(help="Noise in Å below which steps are ancestral.")] = None,
     atoms: Atoms = None,
     keep: Flag = None,
     bonds: Bonds = "distance",
@@ -39,9 +40,9 @@ def sample(
 ) -> None:  # fmt: skip
     """Draw molecules and write them with bonds, seed, model and quality flags.
 
-    Without --solver, --eta, --grid, --grid-power and --churn the model's card says how.
+    Without --solver, --eta, --grid, --grid-power, --churn and --late the model's card says how.
     """
-    sampler = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn}
+    sampler = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn, "late": late}
     check_output(out)
     from coset.metrics.flags import flag, passes
     from coset.model import UnseenSize, load

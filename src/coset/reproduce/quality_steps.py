@@ -76,7 +76,7 @@ def run(
 
 
 def parse_sampler(text: str) -> dict[str, Any]:
-    """Options of `Sampling` in words: a solver's name, a grid's name, and eta=, grid_power=, churn= with a number.
+    """Options of `Sampling` in words: a solver's name, a grid's name, and eta=, grid_power=, churn=, late= and a number.
 
     "heun karras", "ancestral churn=1.4". What is left out is as `Sampling` has it. Raises ValueError.
     """
@@ -102,7 +102,7 @@ def sampler_name(sampling: Sampling) -> str:
     usual = {field.name: field.default for field in fields(Sampling)}
     words = [sampling.solver, sampling.grid] if sampling.grid != usual["grid"] else [sampling.solver]
     eta = None if sampling.randomness == Sampling(solver=sampling.solver).randomness else sampling.eta
-    numbers = {"eta": eta, "grid_power": sampling.grid_power, "churn": sampling.churn}
+    numbers = {"eta": eta, "grid_power": sampling.grid_power, "churn": sampling.churn, "late": sampling.late}
     if sampling.grid != "power":
         del numbers["grid_power"]
     return " ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from coset.noise import Noise
 from coset.samplers.grids import karras_grid, log_snr_grid, power_grid
 from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.sizes import SizeDistribution
-from coset.samplers.solvers import SOLVERS, Churned
+from coset.samplers.solvers import SOLVERS, Churned, Phases, Solver, WithEta, schedule_of
 
 MOST_STEPS, MOST_CHURN = 100_000, 100
 GRIDS = ("power", "karras", "log_snr")
@@ -32,7 +33,8 @@ class Sampling:
     "ancestral", or of second order "multistep" (DPM-Solver++ 2M) and "heun". eta: 1 ancestral, 0 deterministic (DDIM);
     by default 1 for the ancestral solver and 0 for the others. grid: "power" in time, "karras" or "log_snr".
     grid_power: 1 is the published uniform grid; above it the last steps are shorter, which helps where steps are few.
-    churn: noise added before each step (`Churned`), 1 for none. atoms: size of every molecule; p(N) of the training
+    churn: noise added before each step (`Churned`), 1 for none. late: noise (Angstrom) below which steps are ancestral,
+    whatever they are above it. atoms: size of every molecule; p(N) of the training
     data without it. final_noise: EDM's noise on the last positions. tokens: padded atoms in a batch; by the device
     without it.
     """
@@ -43,6 +45,7 @@ class Sampling:
     grid: str = "power"
     grid_power: float = 1.5
     churn: float = 1.0
+    late: float | None = None
     atoms: int | None = None
     final_noise: bool = False
     tokens: int | None = None
@@ -60,6 +63,8 @@ class Sampling:
             raise ValueError(f"churn must lie between 1 (no noise added) and {MOST_CHURN}; got {self.churn}")
         if self.churn > 1 and self.solver == "multistep":
             raise ValueError("churn makes multistep forget the step before; use the ancestral or heun solver with it")
+        if self.late is not None and not 0 < self.late < float("inf"):
+            raise ValueError(f"late is a noise level in Angstrom, above 0; got {self.late}")
         if self.steps > MOST_STEPS:
             raise ValueError(f"steps must be at most {MOST_STEPS:,} (1,000 is what papers use); got {self.steps}")
 
@@ -72,10 +77,19 @@ class Sampling:
 def _grid(process: Process, sampling: Sampling) -> Float[Tensor, "k"]:
     if sampling.grid == "power":
         return power_grid(sampling.steps, sampling.grid_power)
-    schedule = getattr(process, "schedule", None)
-    if schedule is None:
-        raise ValueError(f"{type(process).__name__} has no log SNR; sample it on the power grid")
-    return {"karras": karras_grid, "log_snr": log_snr_grid}[sampling.grid](schedule, sampling.steps)
+    grid = {"karras": karras_grid, "log_snr": log_snr_grid}[sampling.grid]
+    return grid(schedule_of(process), sampling.steps)
+
+
+def _solver(diffusion: Diffusion, sampling: Sampling) -> Solver:
+    solver = SOLVERS[sampling.solver]
+    if sampling.churn > 1:
+        solver = Churned(solver, sampling.churn)
+    if sampling.late is None:
+        return solver
+    unit = float(getattr(diffusion.codec, "scale_x", 1.0))  # Angstrom an encoded unit of length
+    log_snr = torch.tensor([-2 * math.log(sampling.late / unit)], dtype=torch.float64)
+    return Phases(solver, WithEta(SOLVERS["ancestral"], 1.0), float(schedule_of(diffusion.process).time(log_snr)))
 
 
 class Generator:
@@ -95,8 +109,7 @@ class Generator:
     ) -> None:
         eta = sampling.randomness
         self.diffusion = diffusion if eta == 1 else diffusion.with_eta(eta)
-        solver = SOLVERS[sampling.solver]
-        self._solver = solver if sampling.churn == 1 else Churned(solver, sampling.churn)
+        self._solver = _solver(self.diffusion, sampling)
         self.vocabulary, self.sizes, self.sampling = vocabulary, sizes, sampling
         self.redrawn, self._progress = 0, progress
         self._times = _grid(diffusion.process, sampling)

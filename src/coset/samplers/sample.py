@@ -48,7 +48,7 @@ def sample(
     z = process.prior(like).sample(noise.fork(0))
     levels = times.to(z.x.device)[:, None].expand(-1, len(z)).contiguous()
     for step, (t, s) in enumerate(pairwise(levels), start=1):
-        z, memory = solver.step(process, denoise, z, t, s, memory, noise.at(step))
+        z, memory = solver.at(float(times[step - 1])).step(process, denoise, z, t, s, memory, noise.at(step))
         z = replace(z, condition=informed(like.condition, memory))
     last = noise.at(len(times))
     output = diffusion.codec.output(z, denoise(z, levels[-1], last.fork(1)))

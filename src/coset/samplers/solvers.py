@@ -32,6 +32,10 @@ class Solver(ABC):
     ) -> tuple[Cloud, Memory]:
         """From z at t to s < t."""
 
+    def at(self, t: float) -> Solver:
+        """The solver that makes the step from t."""
+        return self
+
 
 @dataclass(frozen=True)
 class Ancestral(Solver):
@@ -58,7 +62,7 @@ class Multistep(Solver):
         ahead = estimate
         if memory is not None:
             before, previous = memory
-            log_snr = _schedule(process).log_snr
+            log_snr = schedule_of(process).log_snr
             step, last = log_snr(s) - log_snr(t), log_snr(t) - log_snr(before)
             weight = torch.where(torch.isfinite(step) & torch.isfinite(last), step / (2 * last), 0.0).to(z.x.dtype)
             ahead = estimate + (estimate - previous).scale(weight)
@@ -104,7 +108,7 @@ class Churned(Solver):
         return self.solver.calls
 
     def step(self, process, denoise, z, t, s, memory, noise):
-        schedule, affine = _schedule(process), cast(Any, process)
+        schedule, affine = schedule_of(process), cast(Any, process)
         log_snr, most = schedule.log_snr(t), schedule.log_snr(torch.ones_like(t))
         inside = (log_snr < -2 * math.log(self.low)) & (log_snr > -2 * math.log(self.high))
         raised = torch.maximum(log_snr - 2 * math.log(self.factor), most)
@@ -113,11 +117,49 @@ class Churned(Solver):
         return self.solver.step(process, denoise, moved, later, s, None, noise)
 
 
+@dataclass(frozen=True)
+class WithEta(Solver):
+    """Another solver on the process with another randomness of its reverse chain."""
+
+    solver: Solver
+    eta: float
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return self.solver.calls
+
+    def step(self, process, denoise, z, t, s, memory, noise):
+        return self.solver.step(cast(Any, process).with_eta(self.eta), denoise, z, t, s, memory, noise)
+
+
+@dataclass(frozen=True)
+class Phases(Solver):
+    """One solver down to the time `change`, another from there: few large steps while the shape forms, say, and random
+    small ones, which forget earlier errors, while lengths settle."""
+
+    early: Solver
+    late: Solver
+    change: float
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return max(self.early.calls, self.late.calls)
+
+    def at(self, t):
+        return self.early if t > self.change else self.late
+
+    def step(self, process, denoise, z, t, s, memory, noise):
+        return self.at(float(t[0])).step(process, denoise, z, t, s, memory, noise)
+
+
 SOLVERS: dict[str, Solver] = {"ancestral": Ancestral(), "multistep": Multistep(), "heun": Heun()}
 
 
-def _schedule(process: Process) -> Any:
+def schedule_of(process: Process) -> Any:
+    """Raises ValueError for processes without noise levels."""
     schedule = getattr(process, "schedule", None)
     if schedule is None:
-        raise ValueError(f"{type(process).__name__} has no log SNR; sample it with the ancestral solver")
+        raise ValueError(
+            f"{type(process).__name__} has no log SNR; sample it with the ancestral solver on the power grid"
+        )
     return schedule
