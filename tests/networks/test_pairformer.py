@@ -73,6 +73,21 @@ def test_an_earlier_estimate_is_seen_where_there_is_one():
     assert torch.equal(first.h[3], without.h[3]) and torch.equal(first.x[3], without.x[3])
 
 
+def test_bond_orders_are_those_of_the_pair_whatever_the_pose_and_order():
+    torch.manual_seed(0)
+    shape = Shape(width=24, depth=2, heads=3, pair=8, move=12, stages=2, orders=4)
+    model = Preconditioned(Pairformer(3, Karras(1.4), shape), SCHEDULE, Karras(1.4), OneHot(0.25)).double()
+    awake(model)
+    z = random_cloud(SIZES, features=3)
+    logits = model(z, T).condition.edges
+    assert logits.shape == (4, 7, 7, 4)
+    torch.testing.assert_close(logits, logits.transpose(1, 2))
+    pose, order = haar(Noise(torch.arange(4)), reflections=True), torch.arange(7).flip(0).expand(4, 7)
+    torch.testing.assert_close(model(z.rotate(pose), T).condition.edges, logits)
+    z = random_cloud([7] * 4, features=3)
+    torch.testing.assert_close(model(z.permute(order), T).condition.edges, model(z, T).condition.edges.flip(1, 2))
+
+
 def test_untrained_it_leaves_the_preconditioning_alone():
     torch.manual_seed(0)
     z = random_cloud(SIZES, features=3)

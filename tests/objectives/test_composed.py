@@ -8,18 +8,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coset.cloud import Cloud
+from coset.bonds import bond_orders
+from coset.cloud import Cloud, Condition
+from coset.codecs.categories import Categories
 from coset.gaussian import standard_normal
 from coset.interfaces import Denoiser, Draw
+from coset.molecule import QM9
 from coset.noise import Noise
 from coset.objectives.composed import Composed, NoiseMixture
-from coset.objectives.terms import CrossEntropy, DistanceError, KarrasWeight, PositionError
+from coset.objectives.terms import BondEntropy, CrossEntropy, DistanceError, KarrasWeight, PositionError
 from coset.processes.affine import Affine
 from coset.processes.schedules import Exploding, Polynomial
+from coset.recipes.coset import bond_limits
+from coset.recipes.registry import build, find_recipe
 from coset.scales import CENTRED
 from coset.symmetry.rotations import haar
 from coset.symmetry.targets import plain
-from example_clouds import padded, random_cloud
+from example_clouds import padded, random_cloud, small_molecules
 
 SCHEDULE = Exploding(0.003, 30.0)
 
@@ -147,6 +152,30 @@ def test_padding_changes_no_term(term):
     found = term(draw_of(x0), x0, estimate)
     longer = padded(x0, 3)
     torch.testing.assert_close(term(draw_of(longer), longer, padded(estimate, 3)), found)
+
+
+def test_the_bond_term_knows_the_distance_rule_and_counts_by_hand():
+    clean = small_molecules(6)
+    x0 = Categories(5, 0.003).encode(clean).to(torch.float64)
+    term = BondEntropy(bond_limits(5), 0.25)
+    numbers = (torch.tensor(QM9.numbers)[x0.h.argmax(-1)] * x0.mask[..., 0]).long().numpy()
+    real = x0.mask @ x0.mask.mT
+    orders = term.orders(x0)
+    right = torch.as_tensor(bond_orders(numbers, clean.x.double().numpy())).long()
+    assert torch.equal(orders.triu(1) * real, right.triu(1) * real) and right.max() == 3
+
+    def told(logits):
+        return replace(x0, condition=Condition(edges=logits))
+
+    known = torch.nn.functional.one_hot(orders, 4).double() * 50
+    assert term(draw_of(x0), x0, told(known)).max() < 1e-12
+    nothing = term(draw_of(x0), x0, told(torch.zeros_like(known)))
+    torch.testing.assert_close(nothing, math.log(4) * (x0.count - 1) / 2)  # log 4 a pair, N (N - 1) / 2 of them
+
+
+def test_bonds_of_unknown_elements_are_refused():
+    with pytest.raises(ValueError, match="bond_weight knows the bonds of QM9's 5 elements; got 4 types"):
+        build("coset", find_recipe("coset").resolve({"width": 12, "heads": 3, "depth": 1, "bond_weight": 1.0}), types=4)
 
 
 class Spy(Denoiser):

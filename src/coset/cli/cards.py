@@ -104,10 +104,17 @@ def describe(card: dict[str, Any]) -> Groups:
             "coset": str(card.get("version", "?")),
         },
     }
+    if bonds_in_training(card):
+        groups["Training"]["bonds"] = "used in training, those of the distance rule"
     if changed:
         told = {key: f"{_value(value)} (default {_value(default)})" for key, (default, value) in changed.items()}
         groups[f"Settings unlike {card['recipe']}, size {size}"] = told
     return groups
+
+
+def bonds_in_training(card: dict[str, Any]) -> bool:
+    """Whether a loss told the model of bonds: it is not to be compared with those that saw coordinates alone."""
+    return bool(card["settings"].get("bond_weight"))
 
 
 def _symbols(numbers: list[int]) -> tuple[str, ...]:

@@ -44,13 +44,16 @@ def quality_table(report: Report) -> Table:
 
 def model_table(cards: Sequence[Card]) -> Table:
     """One line a model: what it is, how large, and its measured rates."""
+    from coset.cli.cards import bonds_in_training
+
     table = Table("model", "recipe", "parameters", "on disk", "molecules seen", "measured")
     for card in cards:
         values = card.values
         rates = values.get("metrics", {}).get("rates", {})
         measured = "\n".join(f"{key.replace('_', ' ')} {100 * value:.1f} %" for key, value in rates.items())
         size, seen = f"{card.size / 1e6:.1f} MB", f"{values['molecules_seen']:,}"
-        table.add_row(escape(values["name"]), values["recipe"], f"{values['parameters']:,}", size, seen, measured)
+        recipe = values["recipe"] + (", bonds used in training" if bonds_in_training(values) else "")
+        table.add_row(escape(values["name"]), recipe, f"{values['parameters']:,}", size, seen, measured)
     return table
 
 

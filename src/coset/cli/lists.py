@@ -34,7 +34,7 @@ def recipes(as_json: AsJson = False) -> None:
         sizes = "\n".join(f"{size}: {count:,}" for size, count in entry["sizes"].items())
         table.add_row(entry["name"], entry["summary"], sizes)
     console.print(table)
-    say("train one with: coset train RECIPE --set size=small")
+    say("train one with: coset train RECIPE --set size=SIZE")
 
 
 def models(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coset.cloud import Cloud, center, per_atom
+from coset.cloud import Cloud, Condition, center, per_atom
 from coset.interfaces import Network
 from coset.networks.embeddings import TimeEmbedding, distances
 from coset.networks.precision import trunk_autocast
@@ -136,11 +136,26 @@ class Move(nn.Module):
         return moved
 
 
+class BondHead(nn.Module):
+    """Logits of a bond's order for each pair, the same in both directions."""
+
+    def __init__(self, width: int, pair: int, hidden: int, orders: int) -> None:
+        super().__init__()
+        self.from_atoms, self.from_pair = nn.Linear(width, hidden), nn.Linear(pair, hidden, bias=False)
+        self.logits = nn.Linear(hidden, orders)
+
+    def forward(self, tokens: Float[Tensor, "b n w"], pairs: Tensor) -> Float[Tensor, "b n n o"]:
+        atoms = self.from_atoms(F.layer_norm(tokens, tokens.shape[-1:]))
+        both = self.from_pair(pairs + pairs.transpose(1, 2))
+        return self.logits(F.silu(atoms[:, :, None] + atoms[:, None] + both))
+
+
 @dataclass(frozen=True)
 class Shape:
     """Sizes of a Pairformer. pair: pair features; move: hidden units of the moves; stages: how often atoms move.
 
-    previous: whether it looks at `condition.previous`, as a network trained with self-conditioning does.
+    previous: whether it looks at `condition.previous`, as a network trained with self-conditioning does. orders: bond
+    orders, none among them, whose logits it gives for every pair; 0 for no such head.
     """
 
     width: int = 192
@@ -150,6 +165,7 @@ class Shape:
     move: int = 128
     stages: int = 3
     previous: bool = True
+    orders: int = 0
 
 
 class Pairformer(Network):
@@ -158,7 +174,8 @@ class Pairformer(Network):
     It sees invariants alone: types, distances, the number of atoms, and those of an earlier estimate.
     After each of the stages the atoms move along differences of the noisy positions and of the estimate so far, and
     the estimate's distances join the pairs' features. Positions out: the sum of all moves, centred. Distances, moves
-    and heads are computed in the cloud's own precision.
+    and heads are computed in the cloud's own precision. Logits of bond orders, if asked for, are the condition's edges
+    of what it returns.
     """
 
     def __init__(self, features: int, karras: Karras, shape: Shape) -> None:
@@ -181,6 +198,7 @@ class Pairformer(Network):
         self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, features))
         for values in self.head[2].parameters():
             nn.init.zeros_(values)
+        self.bonds = BondHead(width, pair, shape.move, shape.orders) if shape.orders else None
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         """z: positions of unit scale, probabilities of types. t: the level of the noise. See `Preconditioned`."""
@@ -207,7 +225,11 @@ class Pairformer(Network):
                     tokens = block(tokens, pairs, modulation, padding)
                 done = self.after[stage]
                 displacement = center(displacement + move(tokens, pairs, real, clouds), mask)
-        return replace(z, x=displacement, h=self.head(tokens.to(x.dtype)) * mask)
+        out = replace(z, x=displacement, h=self.head(tokens.to(x.dtype)) * mask)
+        if self.bonds is None:
+            return out
+        logits = self.bonds(tokens.to(x.dtype), pairs.to(x.dtype))
+        return replace(out, condition=replace(z.condition or Condition(), edges=logits))
 
     def _again(self, embedding: nn.Module, distance: Tensor, into: Tensor, level: Tensor) -> Tensor:
         radial = self.radial(distance, into)

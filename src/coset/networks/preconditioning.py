@@ -73,7 +73,7 @@ class Preconditioned(Denoiser):
         out = self.network(replace(z, x=unit, h=evidence.softmax(-1) * mask), level.to(dtype))
         skip = self.positions.skip(sigma) / self.positions.into(sigma)
         x = unit * per_atom(skip.to(dtype)) + out.x * per_atom(self.positions.out(sigma).to(dtype))
-        return replace(z, x=x, h=self.types.scale * (evidence + out.h).softmax(-1) * mask)
+        return replace(out, x=x, h=self.types.scale * (evidence + out.h).softmax(-1) * mask)
 
     def _total(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         """1 / sqrt(alpha^2 spread^2 + sigma^2), which gives z unit variance."""

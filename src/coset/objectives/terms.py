@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset.cloud import Cloud
@@ -74,6 +74,32 @@ class CrossEntropy:
     def __call__(self, draw: Draw, target: Cloud, estimate: Cloud) -> Float[Tensor, "b"]:
         log_p = (estimate.h / self.scale).clamp_min(1e-20).log()
         return -(draw.x0.h / self.scale * log_p).sum((1, 2)) / draw.x0.count
+
+
+@dataclass(frozen=True)
+class BondEntropy:
+    """-log of the probability of each pair's bond order by the distance rule, nats, summed over pairs, an atom.
+
+    limits (k, f, f): for two types the distance in Angstrom below which their bond has order 1, 2, ... k, as
+    `coset.bonds.thresholds` has them. scale: of the one-hot types. The estimate's `condition.edges` are the logits of
+    order 0 to k. A model trained with this has bonds used in its training.
+    """
+
+    limits: Float[Tensor, "k f f"]
+    scale: float
+
+    def __call__(self, draw: Draw, target: Cloud, estimate: Cloud) -> Float[Tensor, "b"]:
+        assert estimate.condition is not None and estimate.condition.edges is not None
+        mask = (draw.x0.mask @ draw.x0.mask.mT).triu(1)
+        logits = estimate.condition.edges.movedim(-1, 1)
+        error = torch.nn.functional.cross_entropy(logits, self.orders(draw.x0), reduction="none")
+        return (error * mask).sum((1, 2)) / draw.x0.count
+
+    def orders(self, x0: Cloud) -> Int[Tensor, "b n n"]:
+        """Bond orders of clean clouds; each is tested within the one before it (EDM)."""
+        types = x0.h.argmax(-1)
+        limits = self.limits.to(x0.x.device)[:, types[:, :, None], types[:, None]]
+        return (pairwise(x0.x.double()) < limits).long().cumprod(0).sum(0)
 
 
 def pairwise(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n n"]:

@@ -7,15 +7,20 @@ What each part is for is measured by `coset reproduce recipe-ablation`. Sources:
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
+from coset.bonds import thresholds
 from coset.codecs.categories import Categories
 from coset.diffusion import Augmentation, Diffusion
 from coset.interfaces import Network
+from coset.molecule import QM9
 from coset.networks.dit import DiT
 from coset.networks.outputs import WithPrevious
 from coset.networks.pairformer import Pairformer, Shape
 from coset.networks.preconditioning import Karras, OneHot, Preconditioned
 from coset.objectives.composed import Composed, NoiseMixture
-from coset.objectives.terms import CrossEntropy, DistanceError, KarrasWeight, PositionError
+from coset.objectives.terms import BondEntropy, CrossEntropy, DistanceError, KarrasWeight, PositionError, Term
 from coset.processes.affine import Affine
 from coset.processes.schedules import Exploding
 from coset.recipes.common import target_of
@@ -38,8 +43,10 @@ SAMPLING = {"grid": "karras", "churn": 1.4}
 
 def coset(s: Paired, types: int) -> Diffusion:
     """Equivariant pair transformer, exact target, distances in the loss: the most for its compute."""
-    shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, min(s.stages, s.depth), s.self_conditioning)
-    return _composed(Pairformer(types, Karras(s.spread), shape), s, types)
+    stages, orders = min(s.stages, s.depth), 4 if s.bond_weight else 0
+    shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, stages, s.self_conditioning, orders)
+    bonds = ((s.bond_weight, BondEntropy(bond_limits(types), s.type_scale)),) if s.bond_weight else ()
+    return _composed(Pairformer(types, Karras(s.spread), shape), s, types, bonds)
 
 
 def coset_plain(s: Unpaired, types: int) -> Diffusion:
@@ -48,10 +55,27 @@ def coset_plain(s: Unpaired, types: int) -> Diffusion:
     network: Network = DiT(features, s.width, s.depth, s.heads, s.kernels)
     if s.self_conditioning:
         network = WithPrevious(network, s.spread)
-    return _composed(network, s, types, random_rotation)
+    return _composed(network, s, types, augment=random_rotation)
 
 
-def _composed(network: Network, s: Composite, types: int, augment: Augmentation | None = None) -> Diffusion:
+def bond_limits(types: int) -> Tensor:
+    """Distances in Angstrom below which QM9's elements have a bond of order 1, 2 and 3.
+
+    Raises ValueError for another number of types: which elements they are is not for a recipe to know.
+    """
+    if types != len(QM9):
+        raise ValueError(f"bond_weight knows the bonds of QM9's {len(QM9)} elements; got {types} types, so set it to 0")
+    numbers = list(QM9.numbers)
+    return torch.tensor(thresholds()[:, numbers][:, :, numbers] / 100, device="cpu")
+
+
+def _composed(
+    network: Network,
+    s: Composite,
+    types: int,
+    more: tuple[tuple[float, Term], ...] = (),
+    augment: Augmentation | None = None,
+) -> Diffusion:
     schedule = Exploding(s.sigma_min, s.sigma_max)
     denoiser = Preconditioned(network, schedule, Karras(s.spread), OneHot(s.type_scale))
     weight = KarrasWeight(schedule, s.spread)
@@ -59,6 +83,7 @@ def _composed(network: Network, s: Composite, types: int, augment: Augmentation 
         (s.position_weight, PositionError(weight)),
         (s.distance_weight, DistanceError(weight, schedule, s.distance_reach)),
         (s.type_weight, CrossEntropy(s.type_scale)),
+        *more,
     )
     times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
     loss = Composed(terms, target_of(s), times, self_conditioning=s.self_conditioning)

@@ -165,7 +165,8 @@ class Composite(Training):
 class Paired(Composite):
     """Pairformer: width, depth and heads of its tokens; pair features, hidden units of a move, stages of moves.
 
-    At most `depth` stages are made.
+    At most `depth` stages are made. bond_weight: of a head that learns the bonds of the distance rule beside the rest
+    (QM9's elements alone); a model trained with it has bonds used in training, and is listed so.
     """
 
     width: int = Field(192, ge=1)
@@ -174,6 +175,7 @@ class Paired(Composite):
     pair: int = Field(64, ge=1)
     move: int = Field(128, ge=1)
     stages: int = Field(3, ge=1)
+    bond_weight: float = Field(0.0, ge=0)
 
 
 class Unpaired(Composite):

@@ -76,7 +76,7 @@ def run(
 
 
 def parse_sampler(text: str) -> dict[str, Any]:
-    """Options of `Sampling` in words: a solver's name, a grid's name, and eta=, grid_power=, churn=, late= and a number.
+    """Options of `Sampling` in words: a solver's name, a grid's, and eta=, grid_power=, churn=, late= with a number.
 
     "heun karras", "ancestral churn=1.4". What is left out is as `Sampling` has it. Raises ValueError.
     """

@@ -66,6 +66,7 @@ ROWS: dict[str, Row] = {
     "types-0.5": Row("one-hot types x 0.5, decided earlier", RECIPE | {"type_scale": 0.5}, "recipe"),
     "types-1": Row("one-hot types x 1", RECIPE | {"type_scale": 1.0}, "recipe"),
     "no-churn": Row("sampled without churn", RECIPE, "recipe", trained="recipe", sampling={"churn": 1.0}),
+    "bonds": Row("bonds of the distance rule learned beside", RECIPE | {"bond_weight": 0.5}, "recipe"),
     "muon": Row("Muon for the hidden layers", RECIPE | {"optimiser": "muon"}, "recipe"),
     "plain-base": Row("plain transformer, rotated data, base", BASE, "base", "coset_plain"),
     "plain-distances": Row(
