@@ -31,8 +31,8 @@ SIZES = {
     "s": {"width": 192, "depth": 6, "heads": 6, "pair": 64, "move": 128},
     "xs": {"width": 128, "depth": 4, "heads": 4, "pair": 32, "move": 64},
     "s1": {"width": 160, "depth": 6, "heads": 5, "pair": 48, "move": 96},
-    "m": {"width": 288, "depth": 8, "heads": 9, "pair": 96, "move": 160, "batch": 1024, "lr": 1e-3},
-    "l": {"width": 448, "depth": 10, "heads": 14, "pair": 128, "move": 192, "batch": 1024, "lr": 7e-4},
+    "m": {"width": 256, "depth": 9, "heads": 8, "pair": 96, "move": 160, "batch": 1024, "lr": 1e-3},
+    "l": {"width": 416, "depth": 10, "heads": 13, "pair": 96, "move": 192, "batch": 1024, "lr": 7e-4},
 }  # fmt: skip
 PLAIN_SIZES = {
     "s": {"width": 192, "depth": 8, "heads": 6, "kernels": 96},
