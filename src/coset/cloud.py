@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -110,9 +111,9 @@ class Cloud:
         moved = {name: _moved(part, args, kwargs) for name, part in vars(self).items()}
         return Cloud(**moved)
 
-    def __getitem__(self, rows: slice) -> Cloud:
-        """Some of the molecules, with their share of the condition."""
-        return Cloud(**{name: _chosen(part, rows) for name, part in vars(self).items()})
+    def first(self, count: int) -> Cloud:
+        """The first molecules of the batch, with their share of the condition."""
+        return Cloud(**{name: _first(part, count) for name, part in vars(self).items()})
 
     def detach(self) -> Cloud:
         return self.map(Tensor.detach)
@@ -148,10 +149,12 @@ def _conjugate(permutations: Int[Tensor, "b g n"], order: Int[Tensor, "b n"]) ->
     return torch.where(permutations < 0, permutations, moved)
 
 
-def _chosen(part, rows: slice):
+def _first(part: Any, count: int) -> Any:
     if isinstance(part, Condition):
-        return Condition(**{name: _chosen(value, rows) for name, value in vars(part).items()})
-    return None if part is None else part[rows]
+        return Condition(**{name: _first(value, count) for name, value in vars(part).items()})
+    if isinstance(part, Cloud):
+        return part.first(count)
+    return None if part is None else part.narrow(0, 0, count)  # a slice would be compiled in
 
 
 def _moved(part, args, kwargs):

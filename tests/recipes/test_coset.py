@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from coset.cloud import Cloud, Condition
 from coset.codecs.categories import Categories
@@ -121,3 +122,14 @@ def test_the_output_is_a_distribution_that_its_samples_follow():
         0.5 * dimension * (1 + torch.log(torch.tensor(2 * torch.pi * 0.01))) - clean.count[0] * (p * p.log()).sum()
     )
     assert float(output.log_prob(drawn).mean()) == pytest.approx(-float(entropy), abs=0.2)
+
+
+def test_the_loss_compiles_to_one_graph_for_all_shapes():
+    """Without a break, and without one more for another number of molecules or atoms."""
+    counter, diffusion = CompileCounter(), tiny(target="plain", depth=1)
+    torch.compiler.reset()
+    compiled = torch.compile(diffusion, backend=counter, fullgraph=True, dynamic=True)
+    for molecules in (4, 7):
+        clean, noise = small_molecules(molecules), Noise(torch.arange(molecules)).at(torch.tensor(molecules))
+        torch.testing.assert_close(compiled(clean, noise), diffusion(clean, noise))
+    assert counter.frame_count == 1

@@ -80,8 +80,8 @@ class Composed:
         """The noisy clouds, the first half of them with an estimate; the mask of the others' is 0."""
         half = (len(draw.z) + 1) // 2
         with torch.no_grad():
-            part = draw.z[:half]
-            estimate = denoiser(part, draw.t[:half], _first(noise.fork(4), half))
+            part = draw.z.first(half)
+            estimate = denoiser(part, draw.t.narrow(0, 0, half), _first(noise.fork(4), half))
         rest = len(draw.z) - half
         before = estimate.map(lambda values: torch.cat([values, values.new_zeros(rest, *values.shape[1:])]))
         mask = torch.cat([estimate.mask, estimate.mask.new_zeros(rest, *estimate.mask.shape[1:])])
@@ -91,4 +91,4 @@ class Composed:
 
 def _first(noise: Noise, count: int) -> Noise:
     """The noise of the first molecules alone."""
-    return replace(noise, seeds=noise.seeds[:count])
+    return replace(noise, seeds=noise.seeds.narrow(0, 0, count))

@@ -8,7 +8,6 @@ its mean gives targets averaged over rotations in closed form.
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 import torch
@@ -16,7 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import i0e, i1e
 
-_NODES = 64
+# Gauss-Legendre nodes and weights on [0, 1], made here because compilers do not look into NumPy.
+_NODES, _WEIGHTS = (torch.from_numpy(values) / 2 for values in np.polynomial.legendre.leggauss(64))
+_NODES = _NODES + 0.5
 _TAIL = 40.0  # exp(-40) is below float64's resolution of the rest
 
 
@@ -100,7 +101,7 @@ def _slopes(s: Float[Tensor, "*b 3"]) -> tuple[Float[Tensor, "*b 3"], Float[Tens
     decays from u = 1 on for every s; the exponentials are taken out of the Bessel functions, and u = 1 - length y^4
     puts the nodes where the mass is.
     """
-    nodes, weights = (torch.as_tensor(values, device=s.device) for values in _quadrature())
+    nodes, weights = _NODES.to(s.device), _WEIGHTS.to(s.device)
     s1, s2, s3 = (part[..., None] for part in s.unbind(-1))
     a, b, rate = (s2 - s3) / 2, (s2 + s3) / 2, s1 + s3
     length = (_TAIL / rate.clamp_min(_TAIL / 2)).clamp_max(2.0)
@@ -119,13 +120,6 @@ def _mixed(mean: Tensor, log_c: Tensor, other: Tensor, log_other: Tensor) -> tup
     """Mean and log normaliser over two halves of a group, of equal Haar measure."""
     weight = torch.sigmoid(log_c - log_other).reshape(log_c.shape + (1,) * (mean.ndim - log_c.ndim))
     return weight * mean + (1 - weight) * other, torch.logaddexp(log_c, log_other) - math.log(2)
-
-
-@cache
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes and weights on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    return (nodes + 1) / 2, weights / 2
 
 
 _BY_SIZE = {1: _on_the_line, 2: _in_the_plane, 3: _in_space}
