@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from torch._dynamo.testing import CompileCounter
 
 from coset.cloud import Cloud, Condition
 from coset.codecs.categories import Categories
-from coset.diffusion import Diffusion
 from coset.interfaces import Denoiser
 from coset.noise import Noise
 from coset.objectives.terms import CrossEntropy
@@ -24,7 +24,7 @@ from example_clouds import awake, small_molecules
 TINY = {"width": 24, "depth": 2, "heads": 3}
 
 
-def tiny(name: str = "coset", **settings) -> Diffusion:
+def tiny(name: str = "coset", **settings: Any) -> Any:
     return build(name, find_recipe(name).resolve(TINY | settings), types=5)
 
 
@@ -79,7 +79,9 @@ def test_a_network_trained_without_it_never_looks_at_an_earlier_estimate(name):
     z = replace(x0, condition=Condition(previous=x0.scale(2.0)))
     t, changed = torch.tensor([0.2, 0.4, 0.6]), {}
     for wanted in (True, False):
-        denoiser = awake(tiny(name, self_conditioning=wanted)).denoiser
+        model = tiny(name, self_conditioning=wanted)
+        awake(model)
+        denoiser = model.denoiser
         changed[wanted] = not torch.equal(denoiser(z, t).x, denoiser(x0, t).x)
     assert changed == {True: True, False: False}
 
@@ -107,7 +109,8 @@ def test_encoding_and_output_are_each_others_inverse():
 def test_the_output_is_a_distribution_that_its_samples_follow():
     """Types by their probabilities, positions normal on the centred subspace; log_prob is that of the samples."""
     clean = small_molecules(1)
-    many = Cloud(*(part.expand(4000, *part.shape[1:]) for part in (clean.x, clean.h, clean.mask)))
+    x, h, mask = (part.expand(4000, *part.shape[1:]) for part in (clean.x, clean.h, clean.mask))
+    many = Cloud(x, h, mask)
     codec, x0 = categories(many, std=0.1)
     p = torch.tensor([0.5, 0.3, 0.1, 0.07, 0.03])
     estimate = replace(x0, h=0.25 * p * x0.mask)
