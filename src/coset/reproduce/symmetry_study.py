@@ -36,6 +36,11 @@ ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
     "symdiff-h": ("symdiff_h", {}, "uniformly random pose at every call"),
     "symdiff": ("symdiff", {}, "learned random pose at every call"),
     "augmentation+haar-target": ("dit_aug", {"target": "haar"}, "random rotations, target of 64 Haar draws (TS)"),
+    "augmentation+released-target": (
+        "dit_aug",
+        {"target": "released"},
+        "the same with the true pose among them, softened (TS, released code)",
+    ),
     "augmentation+exact-target": ("dit_aug", {"target": "exact"}, "random rotations, exact target"),
     "symdiff+exact-target": ("symdiff", {"target": "exact"}, "learned random pose, exact target"),
     "egnn": ("edm", {}, "equivariant network"),
