@@ -1,4 +1,4 @@
-"""The recipe's ablation: rows differ from their neighbour in one thing, resume, and end in a table that says how sure."""
+"""The ablation of the recipe: rows differ from their neighbour in one thing, resume, and say how sure they are."""
 
 from __future__ import annotations
 

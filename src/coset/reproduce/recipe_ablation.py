@@ -69,9 +69,7 @@ ROWS: dict[str, Row] = {
     "bonds": Row("bonds of the distance rule learned beside", RECIPE | {"bond_weight": 0.5}, "recipe"),
     "muon": Row("Muon for the hidden layers", RECIPE | {"optimiser": "muon"}, "recipe"),
     "plain-base": Row("plain transformer, rotated data, base", BASE, "base", "coset_plain"),
-    "plain-distances": Row(
-        "plain transformer, low noise and distances", DISTANCES, "plain-base", "coset_plain"
-    ),
+    "plain-distances": Row("plain transformer, low noise and distances", DISTANCES, "distances", "coset_plain"),
     "plain-recipe": Row("plain transformer, all of the recipe", RECIPE, "recipe", "coset_plain"),
 }  # fmt: skip
 
