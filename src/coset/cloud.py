@@ -111,9 +111,9 @@ class Cloud:
         moved = {name: _moved(part, args, kwargs) for name, part in vars(self).items()}
         return Cloud(**moved)
 
-    def first(self, count: int) -> Cloud:
-        """The first molecules of the batch, with their share of the condition."""
-        return Cloud(**{name: _first(part, count) for name, part in vars(self).items()})
+    def take(self, rows: Int[Tensor, "k"]) -> Cloud:
+        """Some molecules of the batch, with their share of the condition."""
+        return Cloud(**{name: _rows(part, rows) for name, part in vars(self).items()})
 
     def detach(self) -> Cloud:
         return self.map(Tensor.detach)
@@ -149,12 +149,12 @@ def _conjugate(permutations: Int[Tensor, "b g n"], order: Int[Tensor, "b n"]) ->
     return torch.where(permutations < 0, permutations, moved)
 
 
-def _first(part: Any, count: int) -> Any:
+def _rows(part: Any, rows: Tensor) -> Any:
     if isinstance(part, Condition):
-        return Condition(**{name: _first(value, count) for name, value in vars(part).items()})
+        return Condition(**{name: _rows(value, rows) for name, value in vars(part).items()})
     if isinstance(part, Cloud):
-        return part.first(count)
-    return None if part is None else part.narrow(0, 0, count)  # a slice would be compiled in
+        return part.take(rows)
+    return None if part is None else part.index_select(0, rows)
 
 
 def _moved(part, args, kwargs):

@@ -197,13 +197,25 @@ def test_half_of_a_batch_is_told_a_first_estimate_without_gradient():
     process, noise = Affine(SCHEDULE), Noise(torch.arange(3))
     found = loss(process, spy, x0, noise)
     (first, nothing), (rows, previous) = spy.told
-    assert (first, nothing, rows) == (2, None, 3)
-    assert previous.mask.sum((1, 2)).tolist() == [4, 6, 0] and not previous.x[2].any()
-    torch.testing.assert_close(previous.x[:2], loss.draw(process, x0, noise).z.x[:2])
-    assert not previous.x.requires_grad
+    assert (first, nothing, rows) == (2, None, 3) and not previous.x.requires_grad
+    told = previous.mask.sum((1, 2)) > 0
+    assert told.sum() == 2 and torch.equal(previous.mask[told], x0.mask[told])
+    z = loss.draw(process, x0, noise).z
+    torch.testing.assert_close(previous.x[told], z.x[told])
+    torch.testing.assert_close(previous.h[told], z.h[told])
+    assert not previous.x[~told].any() and not previous.h[~told].any()
     # And the loss is the weighted sum of its terms.
     draw = loss.draw(process, x0, noise)
     apart = [weight * term(draw, x0, draw.z) for weight, term in terms]
     torch.testing.assert_close(found, apart[0] + apart[1])
     Composed(terms, plain, NoiseMixture(SCHEDULE))(process, spy, x0, noise)
     assert spy.told[2:] == [(3, None)]
+
+
+def test_lots_decide_who_is_told_whatever_the_place_in_the_batch():
+    x0, spy, count = random_cloud([4] * 10, features=3), Spy(), torch.zeros(10)
+    loss = Composed(((1.0, PositionError(flat)),), plain, NoiseMixture(SCHEDULE), self_conditioning=True)
+    for step in range(200):
+        loss(Affine(SCHEDULE), spy, x0, Noise(torch.arange(10), step))
+        count += spy.told[-1][1].mask[:, 0, 0]
+    assert count.sum() == 1000 and count.min() > 70 and count.max() < 130  # 100 each, deviation 7

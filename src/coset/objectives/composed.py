@@ -51,9 +51,8 @@ class NoiseMixture:
 class Composed:
     """The sum of weighted terms on one draw of t and eps a molecule.
 
-    terms: pairs of a weight and a term. self_conditioning: the first half of a batch, whose order is random, sees the
-    estimate of a first call without gradient as `condition.previous` (Chen et al. 2023); samplers hand on the
-    estimate of the step before.
+    terms: pairs of a weight and a term. self_conditioning: half of a batch, chosen by lot, sees the estimate of a first
+    call without gradient as `condition.previous` (Chen et al. 2023); samplers hand on the estimate of the step before.
     """
 
     terms: tuple[tuple[float, Term], ...]
@@ -77,18 +76,14 @@ class Composed:
         return torch.stack([weight * term(draw, target, estimate) for weight, term in self.terms]).sum(0)
 
     def _informed(self, denoiser: Denoiser, draw: Draw, noise: Noise) -> Cloud:
-        """The noisy clouds, the first half of them with an estimate; the mask of the others' is 0."""
-        half = (len(draw.z) + 1) // 2
+        """The noisy clouds, half of them with an estimate; the mask of the others' is 0."""
+        # By lot: batches are sorted by size, and the first half would always be the smaller ones.
+        rows = noise.fork(5).uniform().argsort().narrow(0, 0, (len(draw.z) + 1) // 2)
         with torch.no_grad():
-            part = draw.z.first(half)
-            estimate = denoiser(part, draw.t.narrow(0, 0, half), _first(noise.fork(4), half))
-        rest = len(draw.z) - half
-        before = estimate.map(lambda values: torch.cat([values, values.new_zeros(rest, *values.shape[1:])]))
-        mask = torch.cat([estimate.mask, estimate.mask.new_zeros(rest, *estimate.mask.shape[1:])])
-        condition = replace(draw.z.condition or Condition(), previous=Cloud(before.x, before.h, mask))
-        return replace(draw.z, condition=condition)
-
-
-def _first(noise: Noise, count: int) -> Noise:
-    """The noise of the first molecules alone."""
-    return replace(noise, seeds=noise.seeds.narrow(0, 0, count))
+            seeds = noise.fork(4)
+            estimate = denoiser(draw.z.take(rows), draw.t[rows], replace(seeds, seeds=seeds.seeds[rows]))
+        x, h, mask = (
+            torch.zeros_like(whole).index_copy(0, rows, part)
+            for whole, part in ((draw.z.x, estimate.x), (draw.z.h, estimate.h), (draw.z.mask, estimate.mask))
+        )
+        return replace(draw.z, condition=replace(draw.z.condition or Condition(), previous=Cloud(x, h, mask)))
