@@ -17,6 +17,7 @@ import coset
 from coset.cloud import Cloud
 from coset.data import Batches, open_dataset
 from coset.interfaces import Denoiser
+from coset.metrics.evaluate import evaluate
 from coset.molecule import QM9, Molecule
 from coset.networks.dit import DiT
 from coset.networks.egnn import EGNN
@@ -24,6 +25,8 @@ from coset.networks.gnn import GNN
 from coset.networks.outputs import FromClean
 from coset.noise import Noise
 from coset.objectives.bound import Bound
+from coset.objectives.composed import NoiseMixture
+from coset.objectives.denoising import PowerTimes
 from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
 from coset.samplers.grids import power_grid
 from coset.samplers.sample import empty_cloud
@@ -274,11 +277,44 @@ def likelihood() -> Figure:
     return figure
 
 
+def recipe() -> Figure:
+    """Where trainings spend their noise levels, and what noise on true molecules costs them."""
+    figure = Figure(680, 330, "Noise levels", "The recipe trains more at little noise, where stability is decided.")
+    spent = Axes(figure, (44, 62, 290, 214), (0.003, 30), (0, 0.5), log=(True, False))
+    spent.frame("share of training, per factor e of noise", (0.003, 0.03, 0.3, 3, 30), (0, 0.25, 0.5), ("σ / α, Å", ""))
+    draws = Noise.from_seed(0, torch.arange(400_000))
+    for schedule, times, colour, name, x in (
+        (Polynomial(), PowerTimes(), "a", "EDM", 44), (Exploding(0.003, 30.0), None, "c", "coset", 120),
+    ):  # fmt: skip
+        level = -0.5 * schedule.log_snr((times or NoiseMixture(schedule))(draws))
+        counts, edges = np.histogram(level.numpy(), 48, (np.log(0.0031), np.log(29)))
+        spent.line(np.exp((edges[1:] + edges[:-1]) / 2), counts / len(level) / np.diff(edges), colour)
+        figure.line([(x, 18), (x + 24, 18)], colour, 3)
+        figure.text(x + 31, 23, name)
+    data = open_dataset("qm9-sample")
+    molecules = [Molecule(*data.store[row]) for row in range(len(data.store))]
+    stable = Axes(figure, (398, 62, 260, 214), (0, 0.06), (0, 100))
+    stable.frame(
+        "true molecules still stable, %", (0, 0.02, 0.04, 0.06), (0, 50, 100), ("noise on each coordinate, Å", "")
+    )
+    rates, deviations = [], np.linspace(0, 0.06, 13)
+    for deviation in deviations:
+        random = np.random.default_rng(0)
+        noisy = [
+            replace(m, positions=m.positions + deviation * random.normal(size=m.positions.shape)) for m in molecules
+        ]
+        rates.append(100 * evaluate(noisy, reference=None).rates["molecule_stability"].value)
+    stable.line(deviations, rates, "a")
+    stable.dots(deviations, rates, "a")
+    print(dict(zip(deviations.round(3).tolist(), rates, strict=True)))
+    return figure
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     each.__name__: each
     for each in (
         convention, processes, symmetry, symmetry_model, symmetry_target, symmetry_process, symmetry_data,
-        law, noise, batches, likelihood,
+        law, noise, batches, likelihood, recipe,
     )
 }  # fmt: skip
 

@@ -37,7 +37,7 @@ class NoiseMixture:
 
     def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
         first = noise.uniform(dtype=torch.float64)
-        place = (first[:1] + GOLDEN * torch.arange(len(first), device=first.device)) % 1
+        place = (first[:1] + GOLDEN * torch.arange(len(first), dtype=first.dtype, device=first.device)) % 1
         # Each part of [0, 1) is stretched to all of it and becomes a quantile of its own distribution.
         uniform = math.log(self.low) + math.log(self.high / self.low) * place / max(self.share, 1e-9)
         quantile = ((place - self.share) / max(1 - self.share, 1e-9)).clamp(1e-6, 1 - 1e-6)
