@@ -28,7 +28,6 @@ PAPERS = {
     "equifm",
     "geobfn",
     "semla",
-    "eqgat",
 } | {"ts"}
 # "end" is a word of its own: only as a name of something, never as the end of a file or an interval.
 LOOSE = {"end", "ts"}

@@ -13,6 +13,7 @@ from coset.interfaces import Network
 from coset.networks.dit import DiT, PoseTransformer
 from coset.networks.egnn import EGNN
 from coset.networks.embeddings import DistanceKernels
+from coset.networks.eqgat import EQGAT, Shape
 from coset.networks.gnn import GNN
 from coset.networks.messages import PairLinear
 from coset.networks.precision import set_trunk_precision
@@ -22,6 +23,7 @@ from example_clouds import alone, awake, padded, random_cloud
 SIZES = [5, 9, 7]
 NETWORKS: dict[str, Callable[[], Network]] = {
     "EGNN": lambda: EGNN(6, width=32, depth=2),
+    "EQGAT": lambda: EQGAT(6, Shape(32, 16, 8, 2)),
     "GNN": lambda: GNN(6, width=32, depth=2),
     "DiT": lambda: DiT(6, width=32, depth=2, heads=4, kernels=8),
 }

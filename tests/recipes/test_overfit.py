@@ -24,9 +24,9 @@ from coset.samplers.grids import power_grid
 from coset.samplers.sample import empty_cloud, sample
 from example_clouds import small_molecules
 
-TINY = {"width": 32, "depth": 2, "heads": 4, "kernels": 8}
+TINY = {"width": 32, "depth": 2, "heads": 4, "kernels": 8, "vector_width": 16, "edge_width": 8}
 TINY |= {"pose_width": 16, "pose_depth": 2, "pose_heads": 2, "pose_kernels": 8}
-POSED = {"edm", "gdm", "dit"}  # no random poses between the data and the network
+POSED = {"edm", "edm_eqgat", "gdm", "dit"}  # no random poses between the data and the network
 # How far the loss falls on fresh draws where less than threefold. At much noise nobody knows which atom has which
 # type, which is most of these recipes' loss: it ends at 0.71 of 1.57. And most of their draws have little noise, which
 # a plain network of this size cannot see in random poses (1.38).

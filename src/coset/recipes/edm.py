@@ -1,13 +1,14 @@
-"""EDM and its plain relatives (Hoogeboom et al. 2022): equivariant network, plain network, the latter rotated."""
+"""EDM and its relatives (Hoogeboom et al. 2022): equivariant networks, a plain network, the latter rotated."""
 
 from __future__ import annotations
 
 from coset.diffusion import Augmentation, Diffusion
 from coset.interfaces import Network
 from coset.networks.egnn import EGNN
+from coset.networks.eqgat import EQGAT, Shape
 from coset.networks.gnn import GNN
 from coset.recipes.common import affine_diffusion, affine_process, predicting, qm9_features
-from coset.recipes.settings import MessagePassing
+from coset.recipes.settings import MessagePassing, Scheduled, Vectorial
 from coset.symmetry.augmentation import random_rotation
 
 SIZES = {
@@ -17,11 +18,20 @@ SIZES = {
         "decay": 0.4, "clip": 1.0, "ema": (0.999, 0.9995), "molecules": 1_000_000, "validate_every": 250_000,
     },
 }  # fmt: skip
+SIZES_EQGAT = {
+    "published": {},
+    "small": SIZES["small"] | {"width": 64, "vector_width": 32, "edge_width": 32, "depth": 4},
+}
 
 
 def edm(s: MessagePassing, types: int) -> Diffusion:
     """Equivariant by its network: EGNN, noise prediction, polynomial schedule."""
     return _composed(EGNN(types + 1, s.width, s.depth), s, types)
+
+
+def edm_eqgat(s: Vectorial, types: int) -> Diffusion:
+    """Equivariant by its network: END's, of scalar and vector channels, in EDM's place for it."""
+    return _composed(EQGAT(types + 1, Shape(s.width, s.vector_width, s.edge_width, s.depth)), s, types)
 
 
 def gdm(s: MessagePassing, types: int) -> Diffusion:
@@ -34,6 +44,6 @@ def gdm_aug(s: MessagePassing, types: int) -> Diffusion:
     return _composed(GNN(types + 1, s.width, s.depth), s, types, random_rotation)
 
 
-def _composed(network: Network, s: MessagePassing, types: int, augment: Augmentation | None = None) -> Diffusion:
+def _composed(network: Network, s: Scheduled, types: int, augment: Augmentation | None = None) -> Diffusion:
     process = affine_process(s)
     return affine_diffusion(qm9_features(process, types), process, predicting(network, process, s), s, augment)

@@ -22,6 +22,7 @@ from coset.recipes.settings import (
     Recursive,
     Training,
     Unpaired,
+    Vectorial,
 )
 
 
@@ -66,6 +67,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "edm": Recipe(edm.edm, MessagePassing, edm.SIZES),
+    "edm_eqgat": Recipe(edm.edm_eqgat, Vectorial, edm.SIZES_EQGAT),
     "gdm": Recipe(edm.gdm, MessagePassing, edm.SIZES),
     "gdm_aug": Recipe(edm.gdm_aug, MessagePassing, edm.SIZES),
     "dit": Recipe(symdiff.dit, Plain, symdiff.SIZES),

@@ -75,6 +75,15 @@ class MessagePassing(Scheduled):
     depth: int = Field(9, ge=1)
 
 
+class Vectorial(Scheduled):
+    """Recipes with a network of scalar and vector channels: both widths, that of pairs, number of layers."""
+
+    width: int = Field(256, ge=1)
+    vector_width: int = Field(256, ge=1)
+    edge_width: int = Field(64, ge=1)
+    depth: int = Field(5, ge=1)
+
+
 class Plain(Scheduled):
     """Transformer recipes; the published training of SymDiff. free_noise: on all of space, not on centred clouds."""
 
