@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,13 @@ from drawing import Axes, Figure
 from symmetry_figures import symmetry, symmetry_data, symmetry_model, symmetry_process, symmetry_target
 
 import coset
+from coset.bonds import bond_orders
 from coset.cloud import Cloud
 from coset.data import Batches, open_dataset
+from coset.diffusion import Diffusion
 from coset.interfaces import Denoiser
 from coset.metrics.evaluate import evaluate
+from coset.metrics.stability import stable_molecules
 from coset.molecule import QM9, Molecule
 from coset.networks.dit import DiT
 from coset.networks.egnn import EGNN
@@ -28,52 +30,66 @@ from coset.objectives.bound import Bound
 from coset.objectives.composed import NoiseMixture
 from coset.objectives.denoising import PowerTimes
 from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
+from coset.samplers.generate import Generator
 from coset.samplers.grids import power_grid
-from coset.samplers.sample import empty_cloud
 from coset.symmetry.checks import equivariance_in_law
 from coset.symmetry.frames import HaarFrame, RecursiveFrame
 from coset.symmetry.rotations import orthonormalise
 from coset.symmetry.symmetrised import Symmetrised
 
 FOLDER = Path(__file__).parent / "figures"
-NUMBER = 8  # the molecule of seed 0 that is followed: the first that comes out stable
+
+
+class _Watched(Denoiser):
+    """Another denoiser, and what it saw and said: noise in Angstrom, noisy cloud, estimate."""
+
+    def __init__(self, parts: Diffusion) -> None:
+        super().__init__()
+        self.denoiser, self.schedule = parts.denoiser, parts.process.schedule
+        self.seen: list[tuple[float, Cloud, Cloud]] = []
+
+    def forward(self, z: Cloud, t: torch.Tensor, noise: Noise | None = None) -> Cloud:
+        estimate = self.denoiser(z, t, noise)
+        alpha, sigma = self.schedule(t[:1])
+        self.seen.append((float(sigma / alpha), z.scale(float(1 / alpha)), estimate))
+        return estimate
 
 
 def convention() -> Figure:
     """One chain of the packaged model: what it sees, and what it makes of it."""
     model = coset.load("qm9")
-    steps, shown = 100, (10, 40, 65, 85, 100)
-    parts, times = model.diffusion, power_grid(steps, 1.5)
-    size = len(model.sample(NUMBER + 1, seed=0, steps=2)[NUMBER])
-    noise = Noise.from_seed(0, torch.tensor([NUMBER])).fork(1)
-    z = parts.process.prior(empty_cloud(torch.tensor([size]), parts.codec.width)).sample(noise.fork(0))
-    seen: list[tuple[float, Molecule, Molecule]] = []
-    with torch.no_grad():
-        for step, (t, s) in enumerate(pairwise([*times[:, None], times[-1:]])):
-            estimate = parts.denoiser(z, t)
-            if step in shown:
-                seen.append((float(t), *(_molecule(parts.codec.scales, cloud) for cloud in (z, estimate))))
-            if step < steps:
-                z = parts.process.reverse(z, t, s, estimate).sample(noise.at(step + 1).fork(0))
-    turn = np.linalg.svd(seen[-1][2].positions)[2].T  # the final molecule's widest side, towards the reader
+    number = next(i for i, m in enumerate(model.sample(24, seed=0)) if stable_molecules(*_bonded(m))[0])
+    watched = _Watched(model.diffusion)
+    parts = Diffusion(model.diffusion.codec, model.diffusion.process, watched, model.diffusion.objective)
+    list(Generator(parts, model.vocabulary, model.sizes, model.sampling()).draw(0, torch.tensor([number])))
+    shown = [min(watched.seen, key=lambda each: abs(np.log(each[0] / level))) for level in (5, 1, 0.5, 0.25, 1e-4)]
+    chain = [(sigma, _molecule(parts, z), _molecule(parts, estimate)) for sigma, z, estimate in shown]
+    turn = np.linalg.svd(chain[-1][2].positions)[2].T  # the final molecule's widest side, towards the reader
     figure = Figure(
         680, 330, "A sampling chain", "Noisy molecules turn into a clean one; the estimate is always clean."
     )
-    for column, (t, noisy, clean) in enumerate(seen):
+    for column, (sigma, noisy, clean) in enumerate(chain):
         x = 126 + 124 * column
-        figure.text(x, 24, f"t = {t:.2f}", "mid soft")
-        for row, each in enumerate((noisy, clean)):
-            figure.molecule((x, 98 + 128 * row), each.numbers, each.positions @ turn, 15.0)
+        figure.text(x, 24, f"σ = {sigma:.2g} Å" if sigma >= 0.01 else "no noise", "mid soft")
+        shrunk = 1 / np.hypot(1, sigma / 1.4)
+        for row, (each, scale) in enumerate(((noisy, shrunk), (clean, 1.0))):
+            figure.molecule((x, 98 + 128 * row), each.numbers, each.positions @ turn, 15.0 * scale, size=1 / scale)
     figure.text(4, 102, "zₜ", "strong")
     figure.text(4, 230, "D(zₜ, t)", "strong")
     figure.arrow("M70 302H670")
     figure.text(70, 322, "noise", "soft")
     figure.text(670, 322, "data", "soft end")
+    print(f"molecule {number} of seed 0")
     return figure
 
 
-def _molecule(scales: torch.Tensor, cloud: Cloud) -> Molecule:
-    return QM9.molecules(replace(cloud, h=cloud.h * scales))[0]
+def _molecule(parts: Diffusion, cloud: Cloud) -> Molecule:
+    return QM9.molecules(parts.codec.output(cloud, cloud).mode())[0]
+
+
+def _bonded(molecule: Molecule) -> tuple[np.ndarray, np.ndarray]:
+    numbers = molecule.numbers[None]
+    return numbers, bond_orders(numbers, molecule.positions[None])
 
 
 def processes() -> Figure:

@@ -47,6 +47,11 @@ class Gaussian:
         """Gradient of log_prob in z, within the subspace."""
         return self.precision(z - self.mean).scale(-1.0)
 
+    def score_at(self, eps: Cloud) -> Cloud:
+        """The score at the point with standardised coordinates eps."""
+        x = self.subspace.solve(self.x_scale.transpose(), eps.x, eps.mask)
+        return replace(eps, x=-x, h=-FREE.solve(self.h_scale.transpose(), eps.h, eps.mask))
+
     def precision(self, away: Cloud) -> Cloud:
         """The inverse covariance times `away`, within the subspace."""
         x = self.subspace.solve(self.x_scale, away.x, away.mask)

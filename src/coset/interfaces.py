@@ -28,6 +28,8 @@ __all__ = [
     "Frame",
     "Network",
     "Output",
+    "Path",
+    "PathProcess",
     "Process",
     "Schedule",
     "Target",
@@ -101,6 +103,42 @@ class Process(nn.Module, ABC):
     @abstractmethod
     def velocity(self, z: Cloud, t: Float[Tensor, "b"], x0: Cloud) -> Cloud:
         """The probability-flow drift dz/dt."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """The way of a noisy cloud z_t = F(eps, t, x0) at one time: all that a reverse differential equation needs.
+
+    marginal: q(z_t | x0), with F = marginal.at(eps). rate: the same with the time derivatives of its mean and scales,
+    so that dF/dt at fixed eps is rate.at(eps); it is no distribution. acceleration: the second derivatives, where asked
+    for. volatility: g(t) of the reverse process dz = drift dt + g dW.
+    """
+
+    marginal: Gaussian
+    rate: Gaussian
+    volatility: Float[Tensor, "b"]
+    acceleration: Gaussian | None = None
+
+    def velocity(self, eps: Cloud) -> Cloud:
+        """dF/dt at fixed eps."""
+        return self.rate.at(eps)
+
+    def drift(self, eps: Cloud, eta: float = 1.0) -> Cloud:
+        """dF/dt - eta^2 g^2 / 2 score (Anderson 1982); any eta has the same marginals, 0 the probability flow."""
+        push = self.marginal.score_at(eps).scale((-0.5 * (eta * self.volatility).square()).to(eps.x.dtype))
+        return self.velocity(eps) + push
+
+
+class PathProcess(Process, ABC):
+    """A process whose noisy clouds move along differentiable paths, trained by matching the drift of its reverse."""
+
+    @abstractmethod
+    def path(self, x0: Cloud, t: Float[Tensor, "b"], order: int = 1) -> Path:
+        """That of a clean cloud, with as many time derivatives as `order`, 1 or 2."""
+
+    @abstractmethod
+    def estimated_path(self, estimate: Cloud, t: Float[Tensor, "b"]) -> Path:
+        """That of a denoiser's estimate, as sampling has it: `path`, or a formula in its place."""
 
 
 class Frame(nn.Module, ABC):

@@ -78,7 +78,8 @@ class PerAtom(Scale):
         return torch.einsum("bnij,bnj->bni", self.matrix, values)
 
     def inverse(self):
-        return PerAtom(torch.linalg.inv(self.matrix))
+        # Without the check: a singular matrix makes its own molecule NaN, where the check would stop the batch.
+        return PerAtom(torch.linalg.inv_ex(self.matrix).inverse)
 
     def transpose(self):
         return PerAtom(self.matrix.mT)
@@ -158,7 +159,7 @@ class Centred(Subspace):
         # eps = U^-1 (y - c) where the shift c, lost in the projection, is the one that centres eps.
         inverse = scale.inverse()
         total = (inverse.apply(values) * mask).sum(1)
-        shift = torch.linalg.solve(_summed(inverse, mask, values.shape[-1]), total)
+        shift = torch.linalg.solve_ex(_summed(inverse, mask, values.shape[-1]), total).result
         return inverse.apply((values - shift[:, None]) * mask) * mask
 
     def logdet(self, scale, mask, width):

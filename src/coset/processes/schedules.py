@@ -144,3 +144,48 @@ class LinearNoise(Schedule):
     def time(self, log_snr):
         sigma = torch.sigmoid(-log_snr.double()).sqrt()
         return ((sigma - self.first) / (self.last - self.first)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class LinearLogSNR(Schedule):
+    """log SNR linear in t, variance preserving (Kingma et al. 2021): from `first` at t = 0 to `last` at t = 1."""
+
+    first: float = 10.0
+    last: float = -10.0
+
+    def __call__(self, t):
+        log_snr = self.log_snr(t)
+        return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+
+    def log_snr(self, t):
+        return self.first + (self.last - self.first) * t.double()
+
+    def time(self, log_snr):
+        return ((log_snr.double() - self.first) / (self.last - self.first)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Geometric(Schedule):
+    """alpha = 1 - t, sigma = delta^(1 - t): between data with noise delta and a standard normal, END's own.
+
+    delta: noise at t = 0 in the units of the encoded data (Cornet et al. 2024).
+    """
+
+    delta: float = 0.01
+
+    def __call__(self, t):
+        left = 1 - t.double()
+        return left, torch.exp(math.log(self.delta) * left)
+
+    def log_snr(self, t):
+        left = 1 - t.double()
+        return 2 * (left.log() - math.log(self.delta) * left)
+
+    def time(self, log_snr):
+        # y + L exp(y) = log SNR / 2 for y = log(1 - t) and L = -log delta; convex, so Newton falls to the root.
+        rate = -math.log(self.delta)
+        half = (0.5 * log_snr.double()).clamp(-350, rate)  # the latter is t = 0
+        y = half.clamp_max(0.0)
+        for _ in range(30):
+            y = y - (y + rate * y.exp() - half) / (1 + rate * y.exp())
+        return (1 - y.exp()).clamp(0, 1)
