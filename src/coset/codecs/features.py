@@ -20,6 +20,8 @@ from coset.scales import CENTRED
 class Features(Codec):
     """x / scale_x, one-hot / scale_types, charge / scale_charge; the clean cloud holds natural units.
 
+    Without `charge` that channel of the clean cloud is left out.
+
     std is sigma(0) / alpha(0), the noise left at the end of the chain. Raises ValueError where it could confuse
     neighbouring classes or charges (EDM's guard: 8 std below one class's distance).
     """
@@ -50,7 +52,8 @@ class Features(Codec):
         return self.types + self.charge
 
     def encode(self, clean: Cloud, noise: Noise | None = None) -> Cloud:
-        return replace(clean, x=clean.x / self.scale_x, h=clean.h / self.scales.to(clean.h.dtype)).center()
+        h = clean.h[..., : self.width] / self.scales.to(clean.h.dtype)
+        return replace(clean, x=clean.x / self.scale_x, h=h).center()
 
     def output(self, z0: Cloud, estimate: Cloud) -> FeaturesOutput:
         scales = self.scales.to(z0.h.dtype)
@@ -89,7 +92,10 @@ class FeaturesOutput(Output):
         log_x = -0.5 * away - dimension * (math.log(self.std_x) + 0.5 * math.log(2 * math.pi))
         kinds = _log_cell(self.features[..., : self.types] - 1, self.std_h[: self.types]).log_softmax(-1)
         log_h = (kinds * clean.h[..., : self.types]).sum(-1)
-        charges = _log_cell(clean.h[..., self.types :] - self.features[..., self.types :], self.std_h[self.types :])
+        width = self.features.shape[-1]
+        charges = _log_cell(
+            clean.h[..., self.types : width] - self.features[..., self.types :], self.std_h[self.types :]
+        )
         return log_x + ((log_h + charges.sum(-1)) * mask).sum(1)
 
 

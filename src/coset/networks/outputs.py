@@ -98,3 +98,17 @@ class FromClean(Denoiser):
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
         return self.network(z, t)
+
+
+class FromResidual(Denoiser):
+    """The network predicts what is missing: x0 = z + t F, so that z is the estimate at t = 0 (END, Cornet et al. 2024).
+
+    For processes whose data reach t = 0 with little noise.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
+        return z + self.network(z, t).scale(t.to(z.x.dtype))

@@ -196,6 +196,32 @@ class Unpaired(Composite):
     kernels: int = Field(96, ge=1)
 
 
+class Drifting(Training):
+    """END's recipes; its published training. Both networks have these widths.
+
+    step: of sampling, renewal (exact marginals at every size) or euler (Euler-Maruyama, as published: below some
+    hundred steps it amplifies noise). growth: of the learned scales, pinned (a power of a softplus) or exponential.
+    by_atoms: the loss is a mean over atoms, as published, not over molecules. curvature: weight of the paths' squared
+    second derivative, 0 for none.
+    """
+
+    target: Literal["plain"] = "plain"  # averaging the clean cloud is not averaging this process's target
+    molecules: int | None = Field(100_000_000, ge=1)
+    lr: float = Field(2e-4, gt=0)
+    warmup: int = Field(100, ge=0)
+    clip: float | Literal["queue"] | None = 1.0
+    ema: tuple[float, ...] = (0.999,)
+
+    width: int = Field(256, ge=1)
+    vector_width: int = Field(256, ge=1)
+    edge_width: int = Field(64, ge=1)
+    depth: int = Field(5, ge=1)
+    step: Literal["renewal", "euler"] = "renewal"
+    growth: Literal["pinned", "exponential"] = "pinned"
+    by_atoms: bool = False
+    curvature: float = Field(0.0, ge=0)
+
+
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """`key=value` pairs; a value is JSON where it parses as such (3, 1e-4, true, null, [0.999]), else text."""
     settings: dict[str, Any] = {}
