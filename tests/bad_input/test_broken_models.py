@@ -116,7 +116,7 @@ def test_weights_of_others_are_refused(tmp_path: Path):
 def test_a_card_beside_the_weights_may_be_missing_but_not_broken_where_it_is_read(tmp_path: Path, monkeypatch, model):
     model.save(tmp_path / "m")
     monkeypatch.setattr(coset.model, "WEIGHTS", tmp_path)
-    assert list_models()["m"]["recipe"] == "edm"
+    assert list_models()["m"]["recipe"] == model.card["recipe"]
     for content in (b"", b"{", b"[1]", b"\xff\xfe"):
         (tmp_path / "m.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"the card .*m\.json .*copy it again"):

@@ -16,6 +16,7 @@ from coset.metrics.distances import DISTANCES
 from coset.metrics.reference import build_reference, save_reference
 from coset.model import list_models, load
 from coset.molecule import Molecule
+from coset.recipes.registry import find_recipe
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -110,17 +111,19 @@ def test_molecules_of_one_and_of_five_hundred_atoms(run, tmp_path):
 
 
 def test_a_models_card_and_its_table(run):
-    code, out, _ = run("models")
-    assert code == 0 and "1.0 MB" in out and "coset models NAME" in out
-    code, out, _ = run("models", "qm9")
-    assert code == 0 and "SHA-256" in out and "506,029" in out and "molecule stability" in out
     code, out, _ = run("models", "qm9", "--json")
     card = json.loads(out)
-    assert len(card["sha256"]) == 64 and 1e6 < card["bytes"] < 1.1e6 and card["name"] == "qm9"
+    # In fp16: two bytes a parameter, names and card besides.
+    assert len(card["sha256"]) == 64 and card["name"] == "qm9" and 2 < card["bytes"] / card["parameters"] < 2.1
+    code, out, _ = run("models")
+    assert code == 0 and f"{card['bytes'] / 1e6:.1f} MB" in out and "coset models NAME" in out
+    code, out, _ = run("models", "qm9")
+    assert code == 0 and "SHA-256" in out and f"{card['parameters']:,}" in out and "molecule stability" in out
 
 
 def test_settings_that_differ_are_told_beside_the_default():
-    card = {**list_models()["qm9"]}
+    settings = find_recipe("edm").resolve({"size": "small", "depth": 6}).model_dump(mode="json")
+    card = {**list_models()["qm9"], "recipe": "edm", "settings": settings}
     size, changed = changed_settings(card)
     assert size == "small" and changed["depth"] == (5, 6) and "width" not in changed
     assert describe(card)["Settings unlike edm, size small"]["depth"] == "6 (default 5)"
