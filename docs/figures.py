@@ -278,8 +278,8 @@ def likelihood() -> Figure:
     steps = np.array([float(term.steps.mean()) for term in terms])
     prior, output = float(terms[0].prior.mean()), float(torch.stack([t.output.mean() for t in terms]).mean())
     figure = Figure(680, 330, "Terms of the bound", "Contribution of each time to the bound, largest near the data.")
-    axes = Axes(figure, (64, 62, 400, 214), (0, 1), (3, 3000), log=(False, True))
-    axes.frame("nats a molecule and unit of time", (0, 0.25, 0.5, 0.75, 1), (10, 100, 1000), ("t of the step", ""))
+    axes = Axes(figure, (64, 62, 400, 214), (0, 1), (0.3, 3000), log=(False, True))
+    axes.frame("nats a molecule and unit of time", (0, 0.25, 0.5, 0.75, 1), (1, 10, 100, 1000), ("t of the step", ""))
     axes.line(places, steps, "a")
     rows = {"prior KL": prior, "T steps": steps.mean(), "output, −log p(x | z₀)": output}
     rows["sum, without −log p(N)"] = sum(rows.values())
