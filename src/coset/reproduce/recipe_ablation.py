@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from coset.noise import Noise
 from coset.recipes.registry import find_recipe
 from coset.reproduce.quality_steps import reference_name
 from coset.reproduce.record import Record, heading, markdown_table
+from coset.reproduce.rows import run_rows, seeds_of
 from coset.training.log import Listener
 from coset.training.runs import prepare, run_recipe
 from coset.training.yardsticks import measure_denoising
@@ -99,18 +100,11 @@ def run(
     A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
     holds the rows of another study.
     """
-    unknown = sorted(set(rows or ()) - set(ROWS))
-    if unknown:
-        raise ValueError(f"unknown row {', '.join(unknown)}; choose among {', '.join(ROWS)}")
-    # Further seeds join the rows that are there.
-    record = Record.open(NAME, folder, {key: value for key, value in asdict(study).items() if key != "seeds"})
-    for seed in study.seeds:
-        for row in rows or ROWS:
-            label = f"{row} seed {seed}"
-            if label not in record.rows:
-                record.add(label, _row(study, row, seed, folder / "runs", device, begin(label)))
-            report(record, study)
-    return record
+
+    def make(row: str, seed: int, listener: Listener | None) -> dict[str, Any]:
+        return _row(study, row, seed, folder / "runs", device, listener)
+
+    return run_rows(NAME, study, folder, ROWS, rows, make, lambda record: report(record, study), begin)
 
 
 def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> dict[str, Any]:
@@ -168,7 +162,7 @@ def report(record: Record, study: Study) -> None:
         "valid %", "valid and unique %", "connected %", "denoised: stable %", "bond error (pm)", "median (pm)",
         "bond lengths (pm)", "shift (pm)", "torsions (degrees)", "Fréchet",
     ]  # fmt: skip
-    lines = [_line(name, record.rows, study) for name in ROWS if _rows_of(record.rows, name)]
+    lines = [_line(name, record.rows, study) for name in ROWS if seeds_of(record.rows, name)]
     with atomic_write(record.folder / "report.md") as file:
         file.write(text + markdown_table(headings, lines) + NOTES)
 
@@ -183,10 +177,6 @@ Wasserstein's of bond lengths and of torsions, the mean shift of bonds, Fréchet
 """
 
 
-def _rows_of(rows: Mapping[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [values for label, values in rows.items() if label.rpartition(" seed ")[0] == name]
-
-
 def stable(found: Sequence[Mapping[str, Any]], draws: int) -> tuple[float, float]:
     """Molecules stable in per cent and its standard error: over seeds, or of one seed's draws."""
     values = [100 * row["rates"]["molecule_stability"][0] for row in found]
@@ -197,9 +187,9 @@ def stable(found: Sequence[Mapping[str, Any]], draws: int) -> tuple[float, float
 
 
 def _line(name: str, rows: Mapping[str, dict[str, Any]], study: Study) -> list[str]:
-    found, spec = _rows_of(rows, name), ROWS[name]
+    found, spec = seeds_of(rows, name), ROWS[name]
     value, error = stable(found, study.draws)
-    change, other = "", _rows_of(rows, spec.beside)
+    change, other = "", seeds_of(rows, spec.beside)
     if other:
         before, its_error = stable(other, study.draws)
         both = float(np.hypot(error, its_error))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from coset.model import Model, load
 from coset.noise import Noise
 from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record, heading, markdown_table
+from coset.reproduce.rows import run_rows, seeds_of
 from coset.symmetry.rotations import haar
 from coset.symmetry.targets import plain
 from coset.training.log import Listener, read_log
@@ -88,18 +89,11 @@ def run(
     A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
     holds the rows of another study.
     """
-    unknown = sorted(set(rows or ()) - set(ROWS))
-    if unknown:
-        raise ValueError(f"unknown row {', '.join(unknown)}; choose among {', '.join(ROWS)}")
-    # Further seeds join the rows that are there.
-    record = Record.open(NAME, folder, {key: value for key, value in asdict(study).items() if key != "seeds"})
-    for seed in study.seeds:
-        for row in rows or ROWS:
-            label = f"{row} seed {seed}"
-            if label not in record.rows:
-                record.add(label, _row(study, row, seed, folder / "runs" / f"{row}-{seed}", device, begin(label)))
-            report(record, study)
-    return record
+
+    def make(row: str, seed: int, listener: Listener | None) -> dict[str, Any]:
+        return _row(study, row, seed, folder / "runs" / f"{row}-{seed}", device, listener)
+
+    return run_rows(NAME, study, folder, ROWS, rows, make, lambda record: report(record, study), begin)
 
 
 def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> dict[str, Any]:
@@ -206,7 +200,7 @@ def report(record: Record, study: Study) -> None:
         "atoms stable %", "molecules stable %", "valid %", "connected %",
         "equivariance error", "pose bias",
     ]  # fmt: skip
-    rows = [_line(name, _rows_of(record.rows, name), least, shortest) for name in ROWS if _rows_of(record.rows, name)]
+    rows = [_line(name, seeds_of(record.rows, name), least, shortest) for name in ROWS if seeds_of(record.rows, name)]
     with atomic_write(record.folder / "report.md") as file:
         file.write(text + markdown_table(headings, rows) + NOTES)
 
@@ -219,10 +213,6 @@ pose of the data, positions in Angstrom. Equivariance error: of the denoiser's m
 denoiser keeps 1/8 of its scatter. Pose bias: 0 for samplers without a preferred direction; about 0.02 of it comes by
 chance with 1,000 molecules.
 """
-
-
-def _rows_of(rows: Mapping[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [values for label, values in rows.items() if label.rpartition(" seed ")[0] == name]
 
 
 def _line(name: str, found: list[dict[str, Any]], least: float, shortest: float) -> list[str]:

@@ -1,0 +1,46 @@
+"""Rows that are trained one after the other, with several seeds, kept and reported as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from coset.reproduce.record import Record
+from coset.training.log import Listener
+
+MakeRow = Callable[[str, int, Listener | None], dict[str, Any]]
+
+
+def run_rows(
+    name: str,
+    study: Any,
+    folder: Path,
+    known: Collection[str],
+    rows: Collection[str] | None,
+    make: MakeRow,
+    report: Callable[[Record], None],
+    begin: Callable[[str], Listener | None],
+) -> Record:
+    """Makes the rows that are not there yet, a seed of the study after the other; the report is written after each.
+
+    study: a dataclass with `seeds`. make: from a row's name, a seed and a listener. Raises ValueError for rows that are
+    not known, and where the folder holds the rows of another study; further seeds join those that are there.
+    """
+    unknown = sorted(set(rows or ()) - set(known))
+    if unknown:
+        raise ValueError(f"unknown row {', '.join(unknown)}; choose among {', '.join(known)}")
+    record = Record.open(name, folder, {key: value for key, value in asdict(study).items() if key != "seeds"})
+    for seed in study.seeds:
+        for row in rows or known:
+            label = f"{row} seed {seed}"
+            if label not in record.rows:
+                record.add(label, make(row, seed, begin(label)))
+            report(record)
+    return record
+
+
+def seeds_of(rows: Mapping[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """A row's values, one for each seed that is there."""
+    return [values for label, values in rows.items() if label.rpartition(" seed ")[0] == name]
