@@ -101,12 +101,7 @@ def symmetry_study(
 
     study = Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps)
     with row_progress(1.0) as begin:
-
-        def listen(row: str) -> Callable[[dict[str, Any]], None]:
-            update = begin(row)
-            return lambda record: show(record, update)
-
-        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), listen)
+        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), telling(begin))
     finished(record.folder)
 
 
@@ -129,12 +124,7 @@ def recipe_ablation(
 
     study = Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps, size, precision)
     with row_progress(1.0) as begin:
-
-        def listen(row: str) -> Callable[[dict[str, Any]], None]:
-            update = begin(row)
-            return lambda record: show(record, update)
-
-        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), listen)
+        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), telling(begin))
     finished(record.folder)
 
 
@@ -194,6 +184,16 @@ def row_progress(total: float) -> Iterator[Callable[[str], Callable[[float], Non
             return bars.enter_context(progress_bar(row, total))
 
         yield begin
+
+
+def telling(begin: Callable[[str], Callable[[float], None]]) -> Callable[[str], Callable[[dict[str, Any]], None]]:
+    """From begin(row) -> update(done) to begin(row) -> listener of a training's log."""
+
+    def listen(row: str) -> Callable[[dict[str, Any]], None]:
+        update = begin(row)
+        return lambda record: show(record, update)
+
+    return listen
 
 
 def finished(folder: Path) -> None:
