@@ -16,6 +16,7 @@ from coset.interfaces import Denoiser, Draw
 from coset.molecule import QM9
 from coset.noise import Noise
 from coset.objectives.composed import Composed, NoiseMixture
+from coset.objectives.denoising import draw_noisy
 from coset.objectives.terms import BondEntropy, CrossEntropy, DistanceError, KarrasWeight, PositionError
 from coset.processes.affine import Affine
 from coset.processes.schedules import Exploding, Polynomial
@@ -81,6 +82,14 @@ def test_either_kind_of_noise_levels_alone(share):
     else:
         assert float(log_sigma.mean()) == pytest.approx(math.log(0.45), abs=0.02)
         assert float(log_sigma.std()) == pytest.approx(1.2, abs=0.03)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.3, 0.1), (0.0, 0.3), (0.1, 0.1)])
+def test_noise_levels_that_cannot_be_are_refused(low, high):
+    with pytest.raises(ValueError, match=r"0 < low < high; got .*noise_low and noise_high"):
+        NoiseMixture(SCHEDULE, low=low, high=high)
+    with pytest.raises(ValueError, match=r"0 < sigma_min < sigma_max; got "):
+        Exploding(low, high)
 
 
 def test_the_weight_makes_the_error_that_of_the_network():
@@ -173,6 +182,14 @@ def test_the_bond_term_knows_the_distance_rule_and_counts_by_hand():
     torch.testing.assert_close(nothing, math.log(4) * (x0.count - 1) / 2)  # log 4 a pair, N (N - 1) / 2 of them
 
 
+def test_a_double_bond_is_looked_for_within_a_single_one_alone():
+    x = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0]]]).double()
+    pair = Cloud(x, torch.ones(1, 2, 1).double(), torch.ones(1, 2, 1).double())
+    never, always = torch.full((1, 1), -math.inf), torch.full((1, 1), 2.0)
+    for limits, order in (((always, always), 2), ((always, never), 1), ((never, always), 0)):
+        assert BondEntropy(torch.stack(limits), 1.0).orders(pair)[0, 0, 1] == order
+
+
 def test_bonds_of_unknown_elements_are_refused():
     with pytest.raises(ValueError, match="bond_weight knows the bonds of QM9's 5 elements; got 4 types"):
         build("coset", find_recipe("coset").resolve({"width": 12, "heads": 3, "depth": 1, "bond_weight": 1.0}), types=4)
@@ -200,12 +217,12 @@ def test_half_of_a_batch_is_told_a_first_estimate_without_gradient():
     assert (first, nothing, rows) == (2, None, 3) and not previous.x.requires_grad
     told = previous.mask.sum((1, 2)) > 0
     assert told.sum() == 2 and torch.equal(previous.mask[told], x0.mask[told])
-    z = loss.draw(process, x0, noise).z
+    z = draw_noisy(loss.times, loss.subspace, process, x0, noise).z
     torch.testing.assert_close(previous.x[told], z.x[told])
     torch.testing.assert_close(previous.h[told], z.h[told])
     assert not previous.x[~told].any() and not previous.h[~told].any()
     # And the loss is the weighted sum of its terms.
-    draw = loss.draw(process, x0, noise)
+    draw = draw_noisy(loss.times, loss.subspace, process, x0, noise)
     apart = [weight * term(draw, x0, draw.z) for weight, term in terms]
     torch.testing.assert_close(found, apart[0] + apart[1])
     Composed(terms, plain, NoiseMixture(SCHEDULE))(process, spy, x0, noise)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
-from coset.recipes.registry import find_recipe
+from coset.networks.dit import DiT
+from coset.networks.outputs import WithPrevious
+from coset.networks.pairformer import Pairformer
+from coset.recipes.registry import build, find_recipe
 from coset.reproduce import recipe_ablation
 from coset.reproduce.recipe_ablation import ROWS, Study, run, stable
 
@@ -28,8 +33,15 @@ def test_each_row_differs_from_its_neighbour_in_one_part():
 
 
 def test_every_row_is_a_recipe_that_can_be_built():
-    for row in ROWS.values():
-        find_recipe(row.recipe).resolve({"size": "xs", **row.settings})
+    for name, row in ROWS.items():
+        settings = find_recipe(row.recipe).resolve({"size": "xs", **row.settings})
+        assert settings.model_dump() | dict(row.settings) == settings.model_dump(), (
+            name
+        )  # each setting is one of its own
+        with torch.device("meta"):
+            denoiser: Any = build(row.recipe, settings, types=5).denoiser
+        wrapped = row.recipe == "coset_plain" and row.settings["self_conditioning"]
+        assert isinstance(denoiser.network, Pairformer if row.recipe == "coset" else WithPrevious if wrapped else DiT)
 
 
 def test_rows_are_kept_and_shared_weights_are_trained_once(tmp_path, monkeypatch):

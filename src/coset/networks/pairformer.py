@@ -146,8 +146,8 @@ class BondHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n w"], pairs: Tensor) -> Float[Tensor, "b n n o"]:
         atoms = self.from_atoms(F.layer_norm(tokens, tokens.shape[-1:]))
-        both = self.from_pair(pairs + pairs.transpose(1, 2))
-        return self.logits(F.silu(atoms[:, :, None] + atoms[:, None] + both))
+        # Pair features are made of distances, and so are the same in both directions themselves.
+        return self.logits(F.silu(atoms[:, :, None] + atoms[:, None] + self.from_pair(pairs)))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Pairformer(Network):
         for stage, move in enumerate(self.moves):
             if stage:
                 estimate = x * per_atom(self.karras.skip(sigma)) + displacement * per_atom(self.karras.out(sigma))
-                # Distances without gradient: as good (RAFT and AlphaFold detach theirs too) and a quarter faster.
+                # Distances without gradient, as RAFT has them between its steps: a training step is a sixth faster.
                 clouds = [clouds[0], (estimate, distances(estimate.detach()))]
                 pairs = pairs + self._again(self.pairs[stage], clouds[1][1], into, level)
             with trunk_autocast(self, x):

@@ -66,7 +66,7 @@ class Preconditioned(Denoiser):
     def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Cloud:
         dtype, mask = z.x.dtype, z.mask
         level = (-self.schedule.log_snr(t) / 8).clamp(-FARTHEST_LEVEL, FARTHEST_LEVEL)
-        sigma, total = (4 * level).exp(), self._total(t)
+        sigma, total = sigma_of(level), self._total(t)
         # z = alpha (x + sigma n), and alpha may be 0: it is never divided by.
         unit = z.x * per_atom(total.to(dtype))
         evidence = self.types.evidence(z.h * per_atom((total / self.positions.into(sigma)).to(dtype)), sigma.to(dtype))

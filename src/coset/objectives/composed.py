@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from coset.cloud import Cloud, Condition
-from coset.gaussian import standard_normal
 from coset.interfaces import Denoiser, Draw, Process, Schedule, Target
 from coset.noise import Noise
-from coset.objectives.denoising import Times
+from coset.objectives.denoising import Times, draw_noisy
 from coset.objectives.terms import Term
 from coset.scales import CENTRED, Subspace
 
@@ -34,6 +33,13 @@ class NoiseMixture:
     share: float = 0.4
     low: float = 0.003
     high: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ValueError(
+                f"the log-uniform noise levels need 0 < low < high; got {self.low:g} and {self.high:g} "
+                "(settings noise_low and noise_high)"
+            )
 
     def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
         first = noise.uniform(dtype=torch.float64)
@@ -62,15 +68,9 @@ class Composed:
     self_conditioning: bool = False
 
     def __call__(self, process: Process, denoiser: Denoiser, x0: Cloud, noise: Noise) -> Float[Tensor, "b"]:
-        draw = self.draw(process, x0, noise)
+        draw = draw_noisy(self.times, self.subspace, process, x0, noise)
         z = self._informed(denoiser, draw, noise) if self.self_conditioning else draw.z
         return self.loss(draw, self.target(process, draw), denoiser(z, draw.t, noise.fork(2)))
-
-    def draw(self, process: Process, x0: Cloud, noise: Noise) -> Draw:
-        """What the loss asks the denoiser about: a time and a noisy cloud for each clean one."""
-        t = self.times(noise.fork(0))
-        eps = standard_normal(x0, noise.fork(1), self.subspace)
-        return Draw(x0, eps, process.noised(x0, t).at(eps), t, noise.fork(3))
 
     def loss(self, draw: Draw, target: Cloud, estimate: Cloud) -> Float[Tensor, "b"]:
         return torch.stack([weight * term(draw, target, estimate) for weight, term in self.terms]).sum(0)

@@ -84,10 +84,8 @@ class Denoising:
         return self.loss(draw.t, self.target(process, draw), estimate)
 
     def draw(self, process: Process, x0: Cloud, noise: Noise) -> Draw:
-        """What the loss asks the denoiser about: a time and a noisy cloud for each clean one."""
-        t = self.times(noise.fork(0))
-        eps = standard_normal(x0, noise.fork(1), self.subspace)
-        return Draw(x0, eps, process.noised(x0, t).at(eps), t, noise.fork(3))
+        """What the loss asks the denoiser about."""
+        return draw_noisy(self.times, self.subspace, process, x0, noise)
 
     def loss(self, t: Float[Tensor, "b"], target: Cloud, estimate: Cloud) -> Float[Tensor, "b"]:
         """The weighted error of an estimate."""
@@ -95,3 +93,10 @@ class Denoising:
         atoms = torch.full_like(target.count, target.x.shape[1]) if self.padded else target.count
         values = atoms * (target.x.shape[-1] + target.h.shape[-1])
         return 0.5 * self.weight(t).to(error.dtype) * error / values
+
+
+def draw_noisy(times: Times, subspace: Subspace, process: Process, x0: Cloud, noise: Noise) -> Draw:
+    """A time and a noisy cloud for each clean one, at these times and on this subspace."""
+    t = times(noise.fork(0))
+    eps = standard_normal(x0, noise.fork(1), subspace)
+    return Draw(x0, eps, process.noised(x0, t).at(eps), t, noise.fork(3))

@@ -47,8 +47,8 @@ class DistanceError:
     """w(t) g(sigma) times half the mean over pairs of (d_ij - the clean d_ij)^2, weighted by exp(-d_ij / reach).
 
     Blind to the pose, so none of its gradient is spent on the rotation that noise hides; bonds and angles have 84 % of
-    the weight at a reach of 1 Angstrom. For independent errors it equals
-    `PositionError`. g = 1 / (1 + (sigma / alpha / fade)^2): at much noise distances say nothing of the mean.
+    the weight at a reach of 1 Angstrom. For independent errors it equals `PositionError`.
+    g = 1 / (1 + (sigma / alpha / fade)^2): at much noise distances say nothing of the mean.
     """
 
     weight: Callable[[Float[Tensor, "b"]], Float[Tensor, "b"]]

@@ -106,6 +106,13 @@ class Exploding(Schedule):
     sigma_max: float = 80.0
     rho: float = 7.0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"noise must grow with time: expected 0 < sigma_min < sigma_max; got {self.sigma_min:g} and "
+                f"{self.sigma_max:g}"
+            )
+
     def __call__(self, t):
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         t = t.double()

@@ -42,7 +42,7 @@ SAMPLING = {"grid": "karras", "churn": 1.4}
 
 
 def coset(s: Paired, types: int) -> Diffusion:
-    """Equivariant pair transformer, exact target, distances in the loss: the most for its compute."""
+    """Equivariant pair transformer, exact target, distances in the loss: our own."""
     stages, orders = min(s.stages, s.depth), 4 if s.bond_weight else 0
     shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, stages, s.self_conditioning, orders)
     bonds = ((s.bond_weight, BondEntropy(bond_limits(types), s.type_scale)),) if s.bond_weight else ()

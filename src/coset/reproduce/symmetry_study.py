@@ -207,11 +207,11 @@ def report(record: Record, study: Study) -> None:
 
 NOTES = """
 Losses are those of the plain target for every row (validation molecules, fixed noise); "loss after" is that of the
-training log at the cost of the cheapest row, before the learning rate falls, in floating-point operations and in
-seconds (of a machine that may have had other work). NLL: an upper bound in continuous time, nats a test molecule in the
-pose of the data, positions in Angstrom. Equivariance error: of the denoiser's mean over 64 draws, so that a random
-denoiser keeps 1/8 of its scatter. Pose bias: 0 for samplers without a preferred direction; about 0.02 of it comes by
-chance with 1,000 molecules.
+training log at the cost of the cheapest row, in floating-point operations and in seconds (of a machine that may have
+had other work): the cheapest rows are at their end there, the others in the middle, before their learning rate falls.
+NLL: an upper bound in continuous time, nats a test molecule in the pose of the data, positions in Angstrom.
+Equivariance error: of the denoiser's mean over 64 draws, so that a random denoiser keeps 1/8 of its scatter. Pose bias:
+0 for samplers without a preferred direction; about 0.02 of it comes by chance with 1,000 molecules.
 """
 
 
