@@ -40,12 +40,12 @@ class UnseenSize(UserWarning):
 @dataclass(frozen=True)
 class Drawn:
     """molecules: in the order of their numbers. drawn: how many it took. passed: those of them that the filter let
-    through. redrawn: those that came out non-finite and were drawn again."""
+    through. redrawn: numbers of those that came out non-finite and were drawn again, once for every time."""
 
     molecules: list[Molecule]
     drawn: int
     passed: int
-    redrawn: int
+    redrawn: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Model:
                     "use more steps, another model, or a weaker filter"
                 )
         molecules = [kept[number] for number in sorted(kept)[:n]]
-        return Drawn(molecules, int(counts["drawn"]), len(kept), generator.redrawn)
+        return Drawn(molecules, int(counts["drawn"]), len(kept), tuple(generator.redrawn))
 
     def unseen_size(self, atoms: int | None) -> str | None:
         """A sentence where the training data has no molecule of this size, None where it has.

@@ -67,7 +67,10 @@ def sample(
     write(out, flag(drawn.molecules), bonds)
     say(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
     if drawn.redrawn:
-        say(f"{drawn.redrawn} came out non-finite and were drawn again")
+        from coset.samplers.generate import some_of
+
+        again = sorted(set(drawn.redrawn))
+        say(f"{len(again)} came out non-finite and were drawn again: numbers {some_of(again)}")
     if wanted:
         rate = 100 * drawn.passed / drawn.drawn
         say(f"acceptance ({keep}): {drawn.passed} of {drawn.drawn} drawn, {rate:.1f} %")

@@ -148,7 +148,7 @@ def _row(
         "sampling": {"steps": plan.steps, **options},
         "calls": calls_of(plan),
         "seconds": round(seconds / study.molecules, 5),
-        "redrawn": drawn.redrawn,
+        "redrawn": len(drawn.redrawn),
         "rates": {name: list(astuple(report.rates[name])) for name in RATES},
         "distances": {name: value for name, value in (report.distances or {}).items() if math.isfinite(value)},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,7 +95,8 @@ def _solver(diffusion: Diffusion, sampling: Sampling) -> Solver:
 class Generator:
     """Draws molecules number 0, 1, 2, ... of a seed; molecule i is the same whatever else is drawn with it.
 
-    `redrawn` counts molecules that came out non-finite and were drawn again from another seed. progress: told, after
+    `redrawn` holds the numbers of molecules that came out non-finite and were drawn again from another seed, once for
+    every time; the others of their batch are as they would be without them. progress: told, after
     every network call, how many molecules' worth of work it did.
     """
 
@@ -111,7 +112,8 @@ class Generator:
         self.diffusion = diffusion if eta == 1 else diffusion.with_eta(eta)
         self._solver = _solver(self.diffusion, sampling)
         self.vocabulary, self.sizes, self.sampling = vocabulary, sizes, sampling
-        self.redrawn, self._progress = 0, progress
+        self._progress = progress
+        self.redrawn: list[int] = []
         self._times = _grid(diffusion.process, sampling)
         self._device = next(diffusion.parameters()).device
         # On a CPU the tensors of a batch should stay in its caches (256 atoms: three times as fast as 4,096).
@@ -126,12 +128,13 @@ class Generator:
                 failed.append(batch[~finite])
                 yield from zip(batch[finite].tolist(), molecules, strict=True)
             numbers = torch.cat(failed)
-            self.redrawn += len(numbers)
+            self.redrawn += numbers.tolist()
             if not len(numbers):
                 return
         raise FloatingPointError(
-            f"{len(numbers)} molecules came out with undefined positions in each of {ATTEMPTS} draws: the weights are "
-            "damaged or the model was never trained; train it longer or load other weights"
+            f"molecules {some_of(sorted(numbers.tolist()))} came out with undefined positions in each of {ATTEMPTS} "
+            "draws: the weights are damaged, the model was never trained, or its sampler needs more steps; try those, "
+            "train it longer or load other weights"
         )
 
     def _noise(self, seed: int, numbers: Tensor, attempt: int) -> Noise:
@@ -166,3 +169,9 @@ class Generator:
         finite = finite.cpu()
         properties = [{"seed": seed, "number": number} for number in batch[finite].tolist()]
         return finite, self.vocabulary.molecules(kept, properties) if properties else []
+
+
+def some_of(numbers: Sequence[int], most: int = 8) -> str:
+    """The first few of the numbers, in words."""
+    named = ", ".join(map(str, numbers[:most]))
+    return named if len(numbers) <= most else f"{named} and {len(numbers) - most} more"

@@ -83,7 +83,8 @@ def draw_archive(model: Model, plan: Plan, path: Path, progress: Progress = lamb
             generator = _generator(model, plan, first, progress)
             drawn = dict(generator.draw(plan.seed, numbers))
             _write(
-                files[-1], {**_columns([drawn[i] for i in numbers.tolist()]), "redrawn": np.array(generator.redrawn)}
+                files[-1],
+                {**_columns([drawn[i] for i in numbers.tolist()]), "redrawn": np.array(len(generator.redrawn))},
             )
         progress(first + len(numbers))
     chunks = [_read(file) for file in files]
