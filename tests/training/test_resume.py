@@ -22,6 +22,7 @@ RECIPES = {
     "edm": {},
     "symdiff": {"heads": 2, "kernels": 8, "pose_width": 8, "pose_depth": 1, "pose_heads": 2},
     "dit": {"heads": 2, "kernels": 8, "optimiser": "muon", "yardstick_molecules": 4},
+    "end": {"vector_width": 8, "edge_width": 8},
 }
 
 

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from coset.cloud import Cloud
-from coset.interfaces import Network
+from coset.cloud import Cloud, center
+from coset.interfaces import Field, Network
 from coset.networks.embeddings import AtomTokens, DistanceKernels, TimeEmbedding
 from coset.networks.precision import trunk_autocast
 from coset.scales import CENTRED, Subspace
@@ -117,6 +118,31 @@ class DiT(Network):
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         out = self.head(self.trunk(self.tokens(z.x, z.h, z.mask), z.mask, t)) * z.mask
         return replace(z, x=self.subspace.project(out[..., :3], z.mask), h=out[..., 3:])
+
+
+class DiTField(Field):
+    """`scalars` numbers and `vectors` arrows an atom from a transformer; not equivariant (see `PosedField`).
+
+    All of it has forward derivatives (`torch.func.jvp`).
+    """
+
+    def __init__(
+        self, features: int, scalars: int, vectors: int, width: int = 384, depth: int = 12, heads: int = 6,
+        kernels: int = 184,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.split = scalars, 3 * vectors
+        self.tokens = AtomTokens(features, width, kernels)
+        self.trunk = Transformer(width, depth, heads)
+        # Not zeros: a matrix made of products of the vectors would have no gradient there.
+        self.head = nn.Linear(width, sum(self.split))
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b n k"], Float[Tensor, "b n m 3"]]:
+        x = center(z.x, z.mask)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward derivative
+            tokens = self.trunk(self.tokens(x, z.h, z.mask), z.mask, t)
+        scalars, vectors = (self.head(tokens) * z.mask).split(self.split, -1)
+        return scalars, vectors.unflatten(-1, (-1, 3))
 
 
 class PoseTransformer(nn.Module):

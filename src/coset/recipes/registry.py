@@ -11,13 +11,15 @@ import torch
 from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
-from coset.recipes import coset, edm, frames, symdiff
+from coset.recipes import coset, edm, end, frames, symdiff
 from coset.recipes.settings import (
     Canonical,
+    Drifting,
     Haar,
     MessagePassing,
     Paired,
     Plain,
+    Posed,
     Principal,
     Recursive,
     Training,
@@ -77,6 +79,12 @@ RECIPES: dict[str, Recipe] = {
     "dit_canonical": Recipe(frames.dit_canonical, Canonical, symdiff.SIZES),
     "symdiff_h": Recipe(symdiff.symdiff_h, Haar, symdiff.SIZES),
     "symdiff": Recipe(symdiff.symdiff, Recursive, symdiff.SIZES_LEARNED),
+    "end": Recipe(end.end, Drifting, end.SIZES, end.SAMPLING),
+    "end_scalar": Recipe(end.end_scalar, Drifting, end.SIZES, end.SAMPLING),
+    "end_mu_only": Recipe(end.end_mu_only, Drifting, end.SIZES, end.SAMPLING),
+    "end_fixed": Recipe(end.end_fixed, Drifting, end.SIZES, end.SAMPLING),
+    "end_direct": Recipe(end.end_direct, Drifting, end.SIZES, end.SAMPLING),
+    "end_symdiff": Recipe(end.end_symdiff, Posed, end.SIZES_POSED, end.SAMPLING),
     "coset": Recipe(coset.coset, Paired, coset.SIZES, coset.SAMPLING),
     "coset_plain": Recipe(coset.coset_plain, Unpaired, coset.PLAIN_SIZES, coset.SAMPLING),
 }

@@ -222,6 +222,22 @@ class Drifting(Training):
     curvature: float = Field(0.0, ge=0)
 
 
+class Posed(Drifting):
+    """END's noising with plain transformers in the place of its networks, both in poses.
+
+    pose_width, pose_depth: of the networks that find them, the noising's (equivariant) and the denoiser's (SymDiff's).
+    """
+
+    width: int = Field(192, ge=1)
+    depth: int = Field(6, ge=1)
+    heads: int = Field(6, ge=1)
+    kernels: int = Field(96, ge=1)
+    pose_width: int = Field(64, ge=1)
+    pose_depth: int = Field(3, ge=1)
+    pose_heads: int = Field(4, ge=1)
+    pose_kernels: int = Field(32, ge=1)
+
+
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """`key=value` pairs; a value is JSON where it parses as such (3, 1e-4, true, null, [0.999]), else text."""
     settings: dict[str, Any] = {}

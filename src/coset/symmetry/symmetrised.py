@@ -1,12 +1,13 @@
-"""Symmetrised denoisers: any network, run in a drawn pose, in all poses of a frame, or in many draws."""
+"""Symmetrised denoisers and fields: any network, run in a drawn pose, in all poses of a frame, or in many draws."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from coset.cloud import Cloud
-from coset.interfaces import Denoiser, Frame
+from coset.interfaces import Denoiser, Field, Frame
 from coset.noise import Noise
 from coset.symmetry.frames import PrincipalFrame
 
@@ -52,3 +53,21 @@ class DrawAveraged(Denoiser):
         for draw in range(1, self.draws):
             total = total + self.denoiser(z, t, noise and noise.number(draw))
         return total.scale(1 / self.draws)
+
+
+class PosedField(Field):
+    """A field read off the cloud in a pose that the cloud gives itself; its vectors are turned back.
+
+    Equivariant for any field and an equivariant frame without chance (`VectorFrame`): a process that learns is one and
+    the same at every time, and so is its pose, which is found without looking at the time. Raises ValueError for frames
+    that draw.
+    """
+
+    def __init__(self, field: Field, frame: Frame) -> None:
+        super().__init__()
+        self.field, self.frame = field, frame
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b n k"], Float[Tensor, "b n m d"]]:
+        pose = self.frame(z, torch.zeros_like(t))
+        scalars, vectors = self.field(z.rotate(pose.mT), t)
+        return scalars, vectors @ pose.mT[:, None]
