@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from coset.cli.display import console, progress_bar, quality_table, say
-from coset.cli.options import resolve_device
+from coset.cli.options import resolve_device, warn
 
 if TYPE_CHECKING:
     from coset.recipes.settings import Training
@@ -163,6 +163,8 @@ def show(record: dict[str, Any], update) -> None:
         f"{record['molecules']:,} molecules, {record['seconds'] / 60:.1f} min ({rate:.0f}/s): "
         f"validation loss {record['valid_loss']:.4f} (EMA {record['ema']}){samples}"
     )
+    if record.get("symptoms"):
+        warn(record["symptoms"])
 
 
 SAMPLED = ("atom_stable", "molecule_stable", "valid")

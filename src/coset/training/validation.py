@@ -1,7 +1,8 @@
-"""Validation: the loss on held-out molecules with fixed noise, yardsticks, and the stability of a few samples."""
+"""Validation: the loss on held-out molecules with fixed noise, yardsticks, symptoms, stability of a few samples."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +18,18 @@ from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
 from coset.symmetry.targets import plain
 from coset.training.state import State
+from coset.training.symptoms import Extent, diagnose, sample_symptoms, turning_symptoms
 from coset.training.yardsticks import measure_denoising
 
 if TYPE_CHECKING:
     from coset.training.loop import Run
 
+PREFIX = "symptom_"
+
 
 class Validation:
-    """Called with a state, gives the loss of each EMA decay, the best decay, its yardsticks and its samples' stability.
+    """Called with a state, gives the loss of each EMA decay, the best decay, its yardsticks and its samples' stability,
+    symptoms of failure (`training.symptoms`) and, where there are some, sentences about them.
 
     The loss is that of the plain target, whatever the run trains with, so that runs can be compared: a symmetrised
     target's is lower by what it averages away, and has the same minimiser.
@@ -44,13 +49,16 @@ class Validation:
         best = min(losses, key=lambda decay: losses[decay])
         found: dict[str, Any] = {"valid_loss": losses[best], "ema": best}
         found |= {f"valid_loss_{decay}": loss for decay, loss in losses.items()}
+        with state.ema.applied(best):
+            found |= self._turning(state)
         if self.few:
             with state.ema.applied(best):
                 found |= self._yardsticks(state)
         if self.run.settings.sample_molecules:
             with state.ema.applied(best):
                 found |= self._samples(state)
-        return found
+        told = diagnose({key.removeprefix(PREFIX): value for key, value in found.items() if key.startswith(PREFIX)})
+        return found | ({"symptoms": "; ".join(told)} if told else {})
 
     def _batches(self, molecules: int) -> list[Int[NDArray[np.int64], "b"]]:
         """Rows of the first held-out molecules."""
@@ -71,6 +79,17 @@ class Validation:
         found = measure_denoising(state.diffusion, self.run.vocabulary, batches)
         return {f"yardstick_{name}": value for name, value in found.items()}
 
+    def _turning(self, state: State) -> dict[str, float]:
+        rows = self.batches[0][:64]
+        found = turning_symptoms(state.diffusion, self.run.cloud(rows), self.run.noise(rows, step=-1))
+        return {PREFIX + name: value for name, value in found.items()}
+
+    @cached_property
+    def _extent(self) -> Extent:
+        """Of the held-out molecules."""
+        vocabulary, cloud = self.run.vocabulary, self.run.cloud
+        return Extent.of([molecule for rows in self.batches for molecule in vocabulary.molecules(cloud(rows))])
+
     def _samples(self, state: State) -> dict[str, float]:
         s, run = self.run.settings, self.run
         sizes = SizeDistribution(run.dataset.size_histogram())
@@ -79,9 +98,11 @@ class Validation:
         try:
             molecules = [m for _, m in generator.draw(s.seed, torch.arange(s.sample_molecules))]
         except FloatingPointError:
-            return {"atom_stable": 0.0, "molecule_stable": 0.0, "valid": 0.0}
-        counts = evaluate(molecules, reference=None).counts
+            return {"atom_stable": 0.0, "molecule_stable": 0.0, "valid": 0.0, PREFIX + "exploded": 1.0}
+        report = evaluate(molecules, reference=None)
+        counts, symptoms = report.counts, sample_symptoms(molecules, generator.redrawn, report, self._extent)
         return {
+            **{PREFIX + name: value for name, value in symptoms.items()},
             "atom_stable": counts["stable_atoms"] / counts["atoms"],
             "molecule_stable": counts["stable_molecules"] / counts["molecules"],
             "valid": counts["valid"] / counts["molecules"],
