@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from drawing import Axes, Figure
+from learned_figures import learned_noise
 from symmetry_figures import symmetry, symmetry_data, symmetry_model, symmetry_process, symmetry_target
 
 import coset
@@ -330,7 +331,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     each.__name__: each
     for each in (
         convention, processes, symmetry, symmetry_model, symmetry_target, symmetry_process, symmetry_data,
-        law, noise, batches, likelihood, recipe,
+        law, noise, batches, likelihood, recipe, learned_noise,
     )
 }  # fmt: skip
 

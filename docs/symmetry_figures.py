@@ -47,7 +47,7 @@ def symmetry() -> Figure:
     figure.arrow("M614 236V176")
     notes = [
         (72, 46, "DATA", ["random rotations: now", "aligned latents: not yet"]),
-        (255, 46, "PROCESS", ["isotropic noise: now", "learned, turning: not yet"]),
+        (255, 46, "PROCESS", ["isotropic noise: now", "learned, turning: now"]),
         (443, 46, "MODEL", ["equivariant network: now", "poses, drawn or learned: now"]),
         (523, 308, "TARGET", ["the molecule itself: now", "its mean over a group: now"]),
     ]
@@ -60,7 +60,7 @@ def symmetry() -> Figure:
 
 def symmetry_model() -> Figure:
     """What three networks, each fitted to one molecule, make of it in four poses."""
-    clean, numbers, shape = _molecule()
+    clean, numbers, shape = example()
     schedule = Cosine()
     process, t = Affine(schedule), torch.full((1,), 0.3, dtype=torch.float64)
     networks: dict[str, tuple[Callable[[], Network], Callable[[Denoiser], Denoiser]]] = {
@@ -115,7 +115,7 @@ def _transformer() -> Network:
 def _fitted(denoiser: Denoiser, process: Affine, clean: Cloud, t: float, steps: int = 400, batch: int = 32) -> Denoiser:
     """Trained at one level of noise on one molecule in one pose."""
     loss = Denoising(lambda t: torch.ones_like(t), plain, lambda noise: torch.full((len(noise.seeds),), t).double())
-    many = _copies(clean, batch)
+    many = repeated(clean, batch)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=3e-3)
     rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):
@@ -130,7 +130,7 @@ def _fitted(denoiser: Denoiser, process: Affine, clean: Cloud, t: float, steps: 
 @torch.no_grad()
 def _outputs(denoiser: Denoiser, z: Cloud, t: torch.Tensor, draws: int) -> torch.Tensor:
     """Positions (draws, n, 3) of calls that differ in their noise alone."""
-    return denoiser(_copies(z, draws), t.expand(draws), Noise.from_seed(1, torch.arange(draws))).x
+    return denoiser(repeated(z, draws), t.expand(draws), Noise.from_seed(1, torch.arange(draws))).x
 
 
 def _apart(poses: list[torch.Tensor]) -> float:
@@ -141,9 +141,9 @@ def _apart(poses: list[torch.Tensor]) -> float:
 
 def symmetry_target() -> Figure:
     """A noisy molecule at three levels of noise, and what three targets compare the estimate with."""
-    clean, numbers, shape = _molecule()
+    clean, numbers, shape = example()
     schedule, count = Polynomial(), 400
-    process, many = Affine(schedule), _copies(clean, count)
+    process, many = Affine(schedule), repeated(clean, count)
     about = "At high noise the exact mean is a blob, at low noise the molecule; Haar draws then miss it."
     figure = Figure(680, 500, "Three targets, three levels of noise", about)
     columns = {"noisy molecule z": 140, "plain: x0": 290, "64 Haar draws": 440, "exact mean": 590}
@@ -172,15 +172,15 @@ def symmetry_target() -> Figure:
 
 def symmetry_process() -> Figure:
     """A schematic: isotropic noise, and ellipsoids that turn with the molecule, from the formulas of END."""
-    _, numbers, shape = _molecule()
+    _, numbers, shape = example()
     times, size = (0.25, 0.5, 0.75, 1.0), 25
     about = "Isotropic noise is a sphere an atom; learned noise turns with the molecule."
     figure = Figure(680, 520, "Noise that follows the molecule", about)
-    figure.text(0, 26, "not in the library yet: the two lower rows are a schematic", "strong", style="fill:var(--b)")
+    figure.text(0, 26, "the two lower rows are a schematic: matrices made by hand", "strong", style="fill:var(--b)")
     for number, t in enumerate(times):
         figure.text(235 + 128 * number, 56, f"t = {t}", "mid soft")
     turned = shape @ _turn(70)[0].numpy().T
-    rows = [("isotropic", "in the library", shape), ("equivariant", "U = σI + t(1−t)M/100", shape)]
+    rows = [("isotropic", "one scale for all", shape), ("equivariant", "U = σI + t(1−t)M/100", shape)]
     rows += [("the same, turned", "the ellipses turn along", turned)]
     for row, (name, words, x) in enumerate(rows):
         y = 128 + 150 * row
@@ -252,7 +252,7 @@ def symmetry_data() -> Figure:
     return figure
 
 
-def _molecule() -> tuple[Cloud, NDArray, NDArray]:
+def example() -> tuple[Cloud, NDArray, NDArray]:
     """The molecule that is followed: as the networks see it, its atomic numbers and positions, widest side in view."""
     clean = QM9.cloud(*open_dataset("qm9-sample").store.collate(np.array([ROW]))).center()
     axes = PrincipalFrame(random=False)(clean, torch.zeros(1))[..., [2, 1, 0]]
@@ -262,7 +262,7 @@ def _molecule() -> tuple[Cloud, NDArray, NDArray]:
     return encoded, numbers, encoded.x[0].double().numpy()
 
 
-def _copies(cloud: Cloud, count: int) -> Cloud:
+def repeated(cloud: Cloud, count: int) -> Cloud:
     return Cloud(*(value.repeat(count, 1, 1) for value in (cloud.x, cloud.h, cloud.mask)))
 
 
