@@ -71,7 +71,7 @@ def test_pickles_are_refused_by_their_content(refused, tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipe": "edn"}, r"unknown recipe 'edn' \(did you mean edm\?\)"),
+        ({"recipe": "edmm"}, r"unknown recipe 'edmm' \(did you mean edm\?\)"),
         ({"recipe": None}, "unknown recipe None"),
         ({"settings": {"widht": 3}}, "setting widht: Extra inputs are not permitted"),
         ({"settings": {"width": "wide"}}, "setting width: .*valid integer"),

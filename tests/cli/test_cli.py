@@ -82,7 +82,7 @@ def test_data_sets_are_described(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "edn"], "unknown recipe 'edn' (did you mean edm?); choose one of edm"),
+        (["train", "edmm"], "unknown recipe 'edmm' (did you mean edm?); choose one of edm"),
         (["train", "edm", "--set", "wdth=3"], "did you mean width?"),
         (["train", "edm", "--set", "width"], "key=value"),
         (["train", "edm", "--set", "width=wide"], "setting width: got 'wide'"),

@@ -160,8 +160,8 @@ def test_noise_cannot_be_predicted_where_the_end_holds_no_signal():
 
 
 def test_unknown_recipes_are_refused_with_the_list():
-    with pytest.raises(ValueError, match=r"unknown recipe 'edn' .did you mean edm..; choose one of edm, "):
-        find_recipe("edn")
+    with pytest.raises(ValueError, match=r"unknown recipe 'edmm' .did you mean edm..; choose one of edm, "):
+        find_recipe("edmm")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -151,6 +151,50 @@ def quality_steps(
     finished(record.folder)
 
 
+@app.command("end-steps")
+def step_efficiency(
+    out: Out = None,
+    data: Annotated[str, typer.Option(help="Data set or a store's folder.")] = "qm9-small",
+    molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row.")] = 1_000_000,
+    seeds: Seeds = "0",
+    draws: Annotated[int, typer.Option(min=1, help="Molecules drawn at each number of steps.")] = 500,
+    steps: Annotated[str, typer.Option(help="Sampling steps, parted by commas.")] = "50,100,250,500,1000",
+    rows: Rows = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:  # fmt: skip
+    """Learned noising (END) against fixed: quality at each number of steps; an hour a row on a CPU."""
+    use_large_pages()
+    counts = parse_steps(steps)
+    from coset.reproduce.step_efficiency import NAME, ROWS, Study, run
+
+    study, chosen = Study(data, molecules, draws), parse_rows(rows, tuple(ROWS))
+    with row_progress(1.0) as begin:
+        record = run(
+            study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), resolve_device(device), telling(begin)
+        )
+    finished(record.folder)
+
+
+@app.command("end-trajectories")
+def trajectories(
+    out: Out = None,
+    models: Annotated[str | None, typer.Option(help="NAME=PATH,... of runs; those of end-steps without.")] = None,
+    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9-small",
+    n: Annotated[int, typer.Option("-n", min=2, help="Molecules whose paths are followed.")] = 100,
+    steps: Annotated[int, typer.Option(min=2, help="Of a path.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """How straight molecules move, by model: along learned and fixed noising processes, and in sampling."""
+    from coset.reproduce.straightness import NAME, Study, find_models, parse_models, run
+
+    runs = (FOLDER / "end-steps" / "runs", Path("benchmarks/results/end-steps/runs"))
+    found = find_models(runs) if models is None else parse_models(models)
+    with row_progress(1.0) as begin:
+        record = run(Study(data, n, steps, seed), found, out or FOLDER / NAME, resolve_device(device), begin)
+    finished(record.folder)
+
+
 def parse_steps(text: str) -> list[int]:
     """Different numbers from 1, parted by commas."""
     parts = [part.strip() for part in text.split(",")]

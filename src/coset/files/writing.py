@@ -32,15 +32,15 @@ def write_sdf(path: str | os.PathLike[str], molecules: Iterable[Molecule], perce
             stream.close()
 
 
-def write_xyz(path: str | os.PathLike[str], molecules: Iterable[Molecule]) -> None:
-    """Writes frames of an extended XYZ file, Angstrom with 10 decimals, properties in the comment lines."""
+def write_xyz(path: str | os.PathLike[str], molecules: Iterable[Molecule], decimals: int = _DECIMALS) -> None:
+    """Writes frames of an extended XYZ file, positions in Angstrom, properties in the comment lines."""
     with atomic_write(path) as file:
         for molecule in molecules:
             pairs = [f"Properties={COLUMNS}"]
             pairs += [f"{quoted(name)}={quoted(value)}" for name, value in molecule.properties.items()]
             file.write(f"{len(molecule)}\n{' '.join(pairs)}\n")
             for symbol, position in zip(molecule.symbols, molecule.positions.tolist(), strict=True):
-                file.write(symbol + "".join(f" {value:.{_DECIMALS}f}" for value in position) + "\n")
+                file.write(symbol + "".join(f" {value:.{decimals}f}" for value in position) + "\n")
 
 
 def write_smiles(
