@@ -35,8 +35,8 @@ def learned_noise() -> Figure:
             place = np.array(at) + 38 * path[:, atom, :2] * [1, -1]
             shade = {1: "soft", 6: "ink"}.get(int(kind), "b")
             figure.line([tuple(point) for point in place], shade, 1.4)
-            for step in range(0, len(TIMES), 10):
-                figure.dot(*place[step], shade, 2.2)
+            for x, y in place[::10].tolist():
+                figure.dot(x, y, shade, 2.2)
         figure.molecule(at, numbers, path[0], 38, size=0.5)
     scales = Axes(figure, (520, 66, 140, 206), (0, 1), (0, 1))
     scales.frame("noise, Å", (0, 0.5, 1), (0, 0.5, 1), ("t", ""))
