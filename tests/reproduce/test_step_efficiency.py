@@ -11,8 +11,8 @@ from coset.processes.neural import Neural
 from coset.processes.steps import EulerMaruyama, Renewal
 from coset.recipes.registry import find_recipe
 from coset.reproduce import step_efficiency
-from coset.reproduce.step_efficiency import EQGAT, ROWS, TRAINING, Study, run
 from coset.reproduce.quality_steps import parse_sampler
+from coset.reproduce.step_efficiency import EQGAT, ROWS, TRAINING, Study, run
 from coset.samplers.generate import Sampling
 
 TINY = Study("qm9-sample", molecules=256, draws=4)
