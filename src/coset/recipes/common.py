@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from coset.codecs.features import Features
+from coset.conditions.dropout import Dropout
+from coset.conditions.layout import Layout
 from coset.diffusion import Augmentation, Diffusion
 from coset.interfaces import Denoiser, Network, Schedule, Target
+from coset.networks.conditioned import Conditioned
 from coset.networks.outputs import FromNoise, FromVelocity, ScaledInput
 from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
@@ -49,6 +54,27 @@ def qm9_features(process: Affine, types: int) -> Features:
     return Features(types, std=float(sigma / alpha))
 
 
+def told(network: Callable[[int], Network], features: int, s: Training, types: int) -> Network:
+    """A network for so many feature channels, told of what the settings name; `network` makes it for any number."""
+    if not s.condition:
+        return network(features)
+    return Conditioned(network(features + s.condition_width), layout_of(s, types).size, s.condition_width)
+
+
+def forgetful(s: Training, types: int, augment: Augmentation | None = None) -> Augmentation | None:
+    """What is done to training clouds: `augment`, and the dropout of conditions where there are some."""
+    if not s.condition:
+        return augment
+    dropout = Dropout(layout_of(s, types), s.condition_dropout)
+    if augment is None:
+        return dropout
+    return lambda cloud, noise: dropout(augment(cloud, noise.fork(0)), noise.fork(1))
+
+
+def layout_of(s: Training, types: int) -> Layout:
+    return Layout(tuple(s.condition), types)
+
+
 def target_of(s: Training) -> Target:
     """The plain target, or one symmetrised over rotations (TS, Tong et al. 2025): exact, or as published."""
     if s.target == "plain":
@@ -59,10 +85,10 @@ def target_of(s: Training) -> Target:
 
 
 def affine_diffusion(
-    codec: Features, process: Affine, denoiser: Denoiser, s: Scheduled, augment: Augmentation | None = None
+    types: int, process: Affine, denoiser: Denoiser, s: Scheduled, augment: Augmentation | None = None
 ) -> Diffusion:
     """The parts under the squared error of what the network predicts, under a weight that makes it so."""
     times = GridTimes() if s.times == "grid" else PowerTimes(s.time_power)
     weight = {"noise": NoiseWeight, "velocity": VelocityWeight}[s.predict](process.schedule)
     loss = Denoising(weight, target_of(s), times, subspace_of(s), padded=s.padded_loss)
-    return Diffusion(codec, process, denoiser, loss, augment)
+    return Diffusion(qm9_features(process, types), process, denoiser, loss, forgetful(s, types, augment))

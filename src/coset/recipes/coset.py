@@ -7,6 +7,8 @@ What each part is for is measured by `coset reproduce recipe-ablation`. Sources:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ from coset.objectives.composed import Composed, NoiseMixture
 from coset.objectives.terms import BondEntropy, CrossEntropy, DistanceError, KarrasWeight, PositionError, Term
 from coset.processes.affine import Affine
 from coset.processes.schedules import Exploding
-from coset.recipes.common import target_of
+from coset.recipes.common import forgetful, target_of, told
 from coset.recipes.settings import Composite, Paired, Unpaired
 from coset.symmetry.augmentation import random_rotation
 
@@ -46,15 +48,17 @@ def coset(s: Paired, types: int) -> Diffusion:
     stages, orders = min(s.stages, s.depth), 4 if s.bond_weight else 0
     shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, stages, s.self_conditioning, orders)
     bonds = ((s.bond_weight, BondEntropy(bond_limits(types), s.type_scale)),) if s.bond_weight else ()
-    return _composed(Pairformer(types, Karras(s.spread), shape), s, types, bonds)
+    return _composed(lambda features: Pairformer(features, Karras(s.spread), shape), s, types, bonds)
 
 
 def coset_plain(s: Unpaired, types: int) -> Diffusion:
     """The same process and loss with a plain transformer trained on molecules in random poses."""
-    features = 2 * types + 3 if s.self_conditioning else types
-    network: Network = DiT(features, s.width, s.depth, s.heads, s.kernels)
-    if s.self_conditioning:
-        network = WithPrevious(network, s.spread)
+
+    def network(features: int) -> Network:
+        if not s.self_conditioning:
+            return DiT(features, s.width, s.depth, s.heads, s.kernels)
+        return WithPrevious(DiT(2 * features + 3, s.width, s.depth, s.heads, s.kernels), s.spread)
+
     return _composed(network, s, types, augment=random_rotation)
 
 
@@ -70,14 +74,14 @@ def bond_limits(types: int) -> Tensor:
 
 
 def _composed(
-    network: Network,
+    network: Callable[[int], Network],
     s: Composite,
     types: int,
     more: tuple[tuple[float, Term], ...] = (),
     augment: Augmentation | None = None,
 ) -> Diffusion:
     schedule = Exploding(s.sigma_min, s.sigma_max)
-    denoiser = Preconditioned(network, schedule, Karras(s.spread), OneHot(s.type_scale))
+    denoiser = Preconditioned(told(network, types, s, types), schedule, Karras(s.spread), OneHot(s.type_scale))
     weight = KarrasWeight(schedule, s.spread)
     terms = (
         (s.position_weight, PositionError(weight)),
@@ -87,4 +91,6 @@ def _composed(
     )
     times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
     loss = Composed(terms, target_of(s), times, self_conditioning=s.self_conditioning)
-    return Diffusion(Categories(types, s.sigma_min, s.type_scale), Affine(schedule), denoiser, loss, augment)
+    return Diffusion(
+        Categories(types, s.sigma_min, s.type_scale), Affine(schedule), denoiser, loss, forgetful(s, types, augment)
+    )

@@ -16,6 +16,7 @@ from coset.processes.spreads import Matrix, Scalar, Scheduled, Spread, exponenti
 from coset.processes.steps import EulerMaruyama, Renewal, Step
 from coset.processes.transforms import Fixed, Learned, channels
 from coset.processes.volatility import OfSchedule
+from coset.recipes.common import forgetful, told
 from coset.recipes.settings import Drifting, Posed
 from coset.symmetry.frames import RecursiveFrame, VectorFrame
 from coset.symmetry.symmetrised import PosedField, Symmetrised
@@ -67,7 +68,7 @@ def end_symdiff(s: Posed, types: int) -> Diffusion:
     field = PosedField(plain, VectorFrame(EGNN(types, s.pose_width, s.pose_depth)))
     process = Neural(Learned(field, Geometric(DELTA), spread), OfSchedule(CLOCK), step_of(s))
     pose = PoseTransformer(3, s.pose_width, s.pose_depth, s.pose_heads, s.pose_kernels)
-    denoiser = FromResidual(DiT(types, s.width, s.depth, s.heads, s.kernels))
+    denoiser = FromResidual(told(lambda features: DiT(features, s.width, s.depth, s.heads, s.kernels), types, s, types))
     return _diffusion(process, Symmetrised(denoiser, RecursiveFrame(pose, reflections=False)), s, types)
 
 
@@ -77,12 +78,15 @@ def _learned(s: Drifting, types: int, spread: Spread, schedule: Schedule | None 
 
 
 def _composed(process: PathProcess, s: Drifting, types: int) -> Diffusion:
-    return _diffusion(process, FromResidual(EQGAT(types, shape_of(s))), s, types)
+    return _diffusion(
+        process, FromResidual(told(lambda features: EQGAT(features, shape_of(s)), types, s, types)), s, types
+    )
 
 
 def _diffusion(process: PathProcess, denoiser: Denoiser, s: Drifting, types: int) -> Diffusion:
     codec = Features(types, std=DELTA, charge=False)
-    return Diffusion(codec, process, denoiser, DriftMatching(by_atoms=s.by_atoms, curvature=s.curvature))
+    loss = DriftMatching(by_atoms=s.by_atoms, curvature=s.curvature)
+    return Diffusion(codec, process, denoiser, loss, forgetful(s, types))
 
 
 def shape_of(s: Drifting) -> Shape:

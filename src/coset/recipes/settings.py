@@ -17,6 +17,8 @@ class Training(BaseModel):
     linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
     rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
     optimiser: AdamW, or Muon for the matrices of hidden layers beside it; lr and weight_decay serve both.
+    condition: what the model is told of a molecule: composition, pattern or morgan (fingerprints), properties by name;
+    each is forgotten with condition_dropout, and together they are condition_width features of every atom.
     target: the clean cloud, or its mean over the poses that may lie behind the noisy one: exact, or by `target_draws`
     Haar draws (haar), the true pose among them and softened (released). target_group: rotations, with reflections o3.
     """
@@ -41,6 +43,9 @@ class Training(BaseModel):
     ema: tuple[float, ...] = (0.9999,)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    condition: tuple[str, ...] = ()
+    condition_dropout: float = Field(0.1, ge=0, le=1)
+    condition_width: int = Field(32, ge=1)
     target: Literal["plain", "exact", "haar", "released"] = "plain"
     target_group: Literal["so3", "o3"] = "so3"
     target_draws: int = Field(64, ge=1)

@@ -6,7 +6,7 @@ from coset.diffusion import Diffusion
 from coset.interfaces import Denoiser
 from coset.networks.dit import DiT, PoseTransformer
 from coset.processes.affine import Affine
-from coset.recipes.common import affine_diffusion, affine_process, predicting, qm9_features, subspace_of
+from coset.recipes.common import affine_diffusion, affine_process, predicting, subspace_of, told
 from coset.recipes.settings import Haar, Plain, Recursive
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import HaarFrame, RecursiveFrame
@@ -32,21 +32,21 @@ SIZES_LEARNED = SIZES | {
 def dit(s: Plain, types: int) -> Diffusion:
     """No symmetry: a plain transformer."""
     process = affine_process(s)
-    return affine_diffusion(qm9_features(process, types), process, transformer(s, types, process), s)
+    return affine_diffusion(types, process, transformer(s, types, process), s)
 
 
 def dit_aug(s: Plain, types: int) -> Diffusion:
     """Symmetry from the data: a plain transformer trained on molecules in random poses."""
     process = affine_process(s)
     denoiser = transformer(s, types, process)
-    return affine_diffusion(qm9_features(process, types), process, denoiser, s, augment=random_rotation)
+    return affine_diffusion(types, process, denoiser, s, augment=random_rotation)
 
 
 def symdiff_h(s: Haar, types: int) -> Diffusion:
     """Symmetry from a uniformly random pose at every call, in training and in sampling (SymDiff-H)."""
     process = affine_process(s)
     denoiser = drawn(Symmetrised(transformer(s, types, process), HaarFrame(s.reflections)), s)
-    return affine_diffusion(qm9_features(process, types), process, denoiser, s)
+    return affine_diffusion(types, process, denoiser, s)
 
 
 def symdiff(s: Recursive, types: int) -> Diffusion:
@@ -56,7 +56,7 @@ def symdiff(s: Recursive, types: int) -> Diffusion:
     frame = RecursiveFrame(pose, s.pose_noise, s.reflections)
     backbone = transformer(s, types, process).requires_grad_(not s.freeze_backbone)
     denoiser = drawn(Symmetrised(backbone, frame), s)
-    return affine_diffusion(qm9_features(process, types), process, denoiser, s)
+    return affine_diffusion(types, process, denoiser, s)
 
 
 def drawn(denoiser: Denoiser, s: Haar) -> Denoiser:
@@ -66,4 +66,8 @@ def drawn(denoiser: Denoiser, s: Haar) -> Denoiser:
 
 def transformer(s: Plain, types: int, process: Affine) -> Denoiser:
     """SymDiff's transformer."""
-    return predicting(DiT(types + 1, s.width, s.depth, s.heads, s.kernels, subspace_of(s)), process, s)
+
+    def network(features: int) -> DiT:
+        return DiT(features, s.width, s.depth, s.heads, s.kernels, subspace_of(s))
+
+    return predicting(told(network, types + 1, s, types), process, s)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from coset.cloud import Condition
+from coset.conditions.table import Table
 from coset.data.batches import Batches
 from coset.data.catalog import Dataset
 from coset.molecule import Vocabulary
@@ -28,6 +30,7 @@ from coset.training.validation import Validation
 class Run:
     """One training run: settings, data, where it saves and whom it tells.
 
+    conditions: what the model is told of the molecules, where the settings name something.
     about: what identifies the run, kept in its checkpoints. checkpoint: the file it can go on from. pause: minutes
     after which `train` returns although the run is not at its end.
     """
@@ -40,6 +43,7 @@ class Run:
     log: Log
     device: str = "cpu"
     pause: float = float("inf")
+    conditions: Table | None = None
 
     def batches(self) -> Batches:
         s, rows = self.settings, self.dataset.train
@@ -47,8 +51,11 @@ class Run:
         return Batches(self.dataset.store.sizes[rows], seed=s.seed, rows=rows, **limit)
 
     def cloud(self, rows):
-        """A clean batch on the run's device."""
-        return self.vocabulary.cloud(*self.dataset.store.collate(rows)).to(self.device)
+        """A clean batch on the run's device, with its conditions."""
+        clean = self.vocabulary.cloud(*self.dataset.store.collate(rows))
+        if self.conditions is not None:
+            clean = replace(clean, condition=Condition(scalars=self.conditions(rows)))
+        return clean.to(self.device)
 
     def noise(self, rows, step: int) -> Noise:
         """Depends on the run's seed, the molecule and the step alone, so a resumed run repeats it."""

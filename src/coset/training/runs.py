@@ -6,13 +6,15 @@ import platform
 import time
 import zlib
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import coset
+from coset.conditions.layout import Layout
+from coset.conditions.table import Table
 from coset.data.catalog import Dataset, open_dataset
 from coset.metrics.evaluate import Report
 from coset.model import Model, load
@@ -40,8 +42,11 @@ def prepare(recipe: str, settings: Training, folder: Path, device: str, listener
         "version": coset.__version__,
         "data": fingerprint(dataset),
     }
-    log = Log(folder / LOG, listener)
-    return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device)
+    log, conditions = Log(folder / LOG, listener), None
+    if settings.condition:
+        layout = Layout(settings.condition, len(vocabulary))
+        conditions = Table.of(dataset.store, layout, vocabulary, dataset.train)
+    return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device, conditions=conditions)
 
 
 def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> State:
@@ -101,21 +106,26 @@ _VALIDATION = ("valid_loss", "ema", "atom_stable", "molecule_stable", "valid")
 def make_card(run: Run, state: State, name: str) -> dict[str, Any]:
     """What a model is made of: recipe, settings, data, budget and hardware."""
     sampling = dict(find_recipe(run.about["recipe"]).sampling)
-    return ({"sampling": sampling} if sampling else {}) | {
-        "name": name,
-        "recipe": run.about["recipe"],
-        "settings": run.about["settings"],
-        "version": coset.__version__,
-        "elements": list(run.vocabulary.numbers),
-        "sizes": {str(atoms): int(count) for atoms, count in run.dataset.size_histogram().items()},
-        "parameters": sum(p.numel() for p in state.diffusion.parameters()),
-        "data": {"name": run.dataset.name, "train_molecules": len(run.dataset.train)},
-        "molecules_seen": state.counters.molecules,
-        "minutes": round(state.counters.seconds / 60, 1),
-        "flops": state.counters.flops,
-        "hardware": hardware(run.device),
-        "date": time.strftime("%Y-%m-%d"),
-    }
+    ranges = {name: asdict(found) for name, found in (run.conditions.ranges if run.conditions else {}).items()}
+    return (
+        ({"sampling": sampling} if sampling else {})
+        | ({"properties": ranges} if ranges else {})
+        | {
+            "name": name,
+            "recipe": run.about["recipe"],
+            "settings": run.about["settings"],
+            "version": coset.__version__,
+            "elements": list(run.vocabulary.numbers),
+            "sizes": {str(atoms): int(count) for atoms, count in run.dataset.size_histogram().items()},
+            "parameters": sum(p.numel() for p in state.diffusion.parameters()),
+            "data": {"name": run.dataset.name, "train_molecules": len(run.dataset.train)},
+            "molecules_seen": state.counters.molecules,
+            "minutes": round(state.counters.seconds / 60, 1),
+            "flops": state.counters.flops,
+            "hardware": hardware(run.device),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+    )
 
 
 def fingerprint(dataset: Dataset) -> dict[str, int]:
