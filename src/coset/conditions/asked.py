@@ -65,7 +65,7 @@ def ask(
             if not own.low <= value <= own.high:
                 ends = f"{own.low:.4g} to {own.high:.4g} {own.unit}".rstrip()
                 told.append(f"{name}={value:g} lies outside of what the model has seen, {ends}")
-            values[name] = torch.tensor([[own.standardised(np.float64(value))]], dtype=torch.float32)
+            values[name] = torch.tensor([[float(own.standardised(np.asarray(value)))]], dtype=torch.float32)
     return Asked(layout.scalars(values), sizes, tuple(told))
 
 

@@ -30,10 +30,12 @@ NAME = "recipe-ablation"
 BASE: dict[str, Any] = {
     "target": "plain", "distance_weight": 0.0, "noise_median": 0.3, "noise_share": 0.0, "self_conditioning": False,
 }  # fmt: skip
-MIXTURE = BASE | {"noise_median": 0.45, "noise_share": 0.4}
+MIXTURE_ALONE: dict[str, Any] = {"noise_median": 0.45, "noise_share": 0.4}
+MIXTURE = BASE | MIXTURE_ALONE
 DISTANCES = MIXTURE | {"distance_weight": 1.0}
 TARGET = DISTANCES | {"target": "exact"}
 RECIPE = TARGET | {"self_conditioning": True}
+LEAN = BASE | {"target": "exact", "self_conditioning": True}
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ ROWS: dict[str, Row] = {
     "exact-target": Row("and the exact rotation-averaged target", TARGET, "distances"),
     "exact-no-distances": Row("exact target without distances", MIXTURE | {"target": "exact"}, "low-noise"),
     "recipe": Row("and self-conditioning: the recipe", RECIPE, "exact-target"),
+    "self-conditioning": Row("base and self-conditioning alone", BASE | {"self_conditioning": True}, "base"),
+    "lean": Row("base, exact target and self-conditioning", LEAN, "self-conditioning"),
+    "recipe-no-distances": Row("recipe without distances", LEAN | MIXTURE_ALONE, "recipe"),
+    "recipe-no-low-noise": Row("recipe with the base's noise", LEAN | {"distance_weight": 1.0}, "recipe"),
+    "lean-wide-noise": Row("its noise levels spread wider", LEAN | {"noise_deviation": 1.6}, "lean"),
+    "lean-more-noise": Row("its median noise x 2", LEAN | {"noise_median": 0.6}, "lean"),
     "constant-rate": Row("learning rate never falls", RECIPE | {"decay": 0.0}, "recipe"),
     "types-0.5": Row("one-hot types x 0.5, decided earlier", RECIPE | {"type_scale": 0.5}, "recipe"),
     "types-1": Row("one-hot types x 1", RECIPE | {"type_scale": 1.0}, "recipe"),
@@ -72,6 +80,7 @@ ROWS: dict[str, Row] = {
     "plain-base": Row("plain transformer, rotated data, base", BASE, "base", "coset_plain"),
     "plain-distances": Row("plain transformer, low noise and distances", DISTANCES, "distances", "coset_plain"),
     "plain-recipe": Row("plain transformer, all of the recipe", RECIPE, "recipe", "coset_plain"),
+    "plain-lean": Row("plain transformer, lean", LEAN, "lean", "coset_plain"),
 }  # fmt: skip
 
 
