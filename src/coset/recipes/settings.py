@@ -142,8 +142,8 @@ class Composite(Training):
     sigma_min, sigma_max: noise at both ends of the variance-exploding process, Angstrom. spread: deviation of the
     positions of the data, which the preconditioning assumes. noise_median, noise_deviation: of the log-normal noise
     levels in training, noise_share of them log-uniform on [noise_low, noise_high] in its place. type_scale: of the
-    one-hot types; smaller decides them later. position_weight, distance_weight, type_weight: of the loss's terms;
-    distance_reach: Angstrom over which the weight of a pair falls by e. self_conditioning: the network sees its
+    one-hot types; smaller decides them later. position_weight, distance_weight, type_weight: of the loss's terms, 0 for
+    none; distance_reach: Angstrom over which the weight of a pair falls by e. self_conditioning: the network sees its
     estimate of the step before.
     """
 
@@ -163,14 +163,14 @@ class Composite(Training):
     sigma_min: float = Field(0.003, gt=0)
     sigma_max: float = Field(30.0, gt=0)
     spread: float = Field(1.4, gt=0)
-    noise_median: float = Field(0.45, gt=0)
+    noise_median: float = Field(0.3, gt=0)
     noise_deviation: float = Field(1.2, gt=0)
-    noise_share: float = Field(0.4, ge=0, le=1)
+    noise_share: float = Field(0.0, ge=0, le=1)
     noise_low: float = Field(0.003, gt=0)
     noise_high: float = Field(0.3, gt=0)
     type_scale: float = Field(0.25, gt=0)
     position_weight: float = Field(1.0, ge=0)
-    distance_weight: float = Field(1.0, ge=0)
+    distance_weight: float = Field(0.0, ge=0)
     distance_reach: float = Field(1.0, gt=0)
     type_weight: float = Field(0.2, ge=0)
     self_conditioning: bool = True

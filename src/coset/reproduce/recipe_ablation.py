@@ -34,8 +34,8 @@ MIXTURE_ALONE: dict[str, Any] = {"noise_median": 0.45, "noise_share": 0.4}
 MIXTURE = BASE | MIXTURE_ALONE
 DISTANCES = MIXTURE | {"distance_weight": 1.0}
 TARGET = DISTANCES | {"target": "exact"}
-RECIPE = TARGET | {"self_conditioning": True}
-LEAN = BASE | {"target": "exact", "self_conditioning": True}
+ALL_PARTS = TARGET | {"self_conditioning": True}
+RECIPE = BASE | {"target": "exact", "self_conditioning": True}
 
 
 @dataclass(frozen=True)
@@ -55,32 +55,33 @@ class Row:
 ROWS: dict[str, Row] = {
     "base": Row("preconditioned pair transformer, log-normal noise, squared error", BASE),
     "last-noise": Row("EDM's noise at the end", BASE, "base", trained="base", sampling={"final_noise": True}),
-    "positions-x3": Row("weight of positions against types x 3", BASE | {"position_weight": 3.0}, "base"),
-    "positions-x8": Row("x 8", BASE | {"position_weight": 8.0}, "base"),
-    "positions-x20": Row("x 20", BASE | {"position_weight": 20.0}, "base"),
     "low-noise": Row("40 % of training at log-uniform low noise", MIXTURE, "base"),
     "distances": Row("and distances in the loss", DISTANCES, "low-noise"),
     "distances-x3": Row("their weight x 3", DISTANCES | {"distance_weight": 3.0}, "distances"),
     "distances-mostly": Row("positions x 0.1", DISTANCES | {"position_weight": 0.1}, "distances"),
     "exact-target": Row("and the exact rotation-averaged target", TARGET, "distances"),
     "exact-no-distances": Row("exact target without distances", MIXTURE | {"target": "exact"}, "low-noise"),
-    "recipe": Row("and self-conditioning: the recipe", RECIPE, "exact-target"),
-    "self-conditioning": Row("base and self-conditioning alone", BASE | {"self_conditioning": True}, "base"),
-    "lean": Row("base, exact target and self-conditioning", LEAN, "self-conditioning"),
-    "recipe-no-distances": Row("recipe without distances", LEAN | MIXTURE_ALONE, "recipe"),
-    "recipe-no-low-noise": Row("recipe with the base's noise", LEAN | {"distance_weight": 1.0}, "recipe"),
-    "lean-wide-noise": Row("its noise levels spread wider", LEAN | {"noise_deviation": 1.6}, "lean"),
-    "lean-more-noise": Row("its median noise x 2", LEAN | {"noise_median": 0.6}, "lean"),
+    "all-parts": Row("and self-conditioning: all parts at once", ALL_PARTS, "exact-target"),
+    "all-no-churn": Row("sampled without churn", ALL_PARTS, "all-parts", trained="all-parts", sampling={"churn": 1.0}),
+    "self-conditioning": Row("base and self-conditioning", BASE | {"self_conditioning": True}, "base"),
+    "recipe": Row("and the exact target: the recipe", RECIPE, "self-conditioning"),
+    "no-churn": Row("sampled without churn", RECIPE, "recipe", trained="recipe", sampling={"churn": 1.0}),
+    "recipe-low-noise": Row("with low noise", RECIPE | MIXTURE_ALONE, "recipe"),
+    "recipe-distances": Row("with distances", RECIPE | {"distance_weight": 1.0}, "recipe"),
+    "recipe-wide-noise": Row("noise levels spread wider", RECIPE | {"noise_deviation": 1.6}, "recipe"),
+    "recipe-more-noise": Row("median of the noise x 2", RECIPE | {"noise_median": 0.6}, "recipe"),
+    "positions-x3": Row("weight of positions against types x 3", RECIPE | {"position_weight": 3.0}, "recipe"),
+    "positions-x8": Row("x 8", RECIPE | {"position_weight": 8.0}, "recipe"),
+    "positions-x20": Row("x 20", RECIPE | {"position_weight": 20.0}, "recipe"),
     "constant-rate": Row("learning rate never falls", RECIPE | {"decay": 0.0}, "recipe"),
     "types-0.5": Row("one-hot types x 0.5, decided earlier", RECIPE | {"type_scale": 0.5}, "recipe"),
     "types-1": Row("one-hot types x 1", RECIPE | {"type_scale": 1.0}, "recipe"),
-    "no-churn": Row("sampled without churn", RECIPE, "recipe", trained="recipe", sampling={"churn": 1.0}),
     "bonds": Row("bonds of the distance rule learned beside", RECIPE | {"bond_weight": 0.5}, "recipe"),
     "muon": Row("Muon for the hidden layers", RECIPE | {"optimiser": "muon"}, "recipe"),
     "plain-base": Row("plain transformer, rotated data, base", BASE, "base", "coset_plain"),
     "plain-distances": Row("plain transformer, low noise and distances", DISTANCES, "distances", "coset_plain"),
-    "plain-recipe": Row("plain transformer, all of the recipe", RECIPE, "recipe", "coset_plain"),
-    "plain-lean": Row("plain transformer, lean", LEAN, "lean", "coset_plain"),
+    "plain-all-parts": Row("plain transformer, all parts at once", ALL_PARTS, "all-parts", "coset_plain"),
+    "plain-recipe": Row("plain transformer, the rest of the recipe", RECIPE, "recipe", "coset_plain"),
 }  # fmt: skip
 
 
