@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What works on tensors. Molecules, files and commands take what they are given and convert it.
 CHECKED = ["cloud", "noise", "scales", "gaussian", "interfaces", "diffusion"]
 CHECKED += ["codecs", "processes", "networks", "symmetry", "objectives", "samplers", "recipes", "training"]
+CHECKED += ["conditions", "energies"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -116,6 +116,23 @@ def reference(
     say(f"reference of {name} -> {out}")
 
 
+@app.command()
+def properties(
+    name: Annotated[str, typer.Argument(help="A named data set, a store's folder or an .npz.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Table; gfn2.npz in the store without.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only train, valid or test.")] = None,
+    first: Annotated[int | None, typer.Option("-n", min=1, help="So many molecules of these, drawn by seed 0.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores without.")] = None,
+) -> None:  # fmt: skip
+    """Compute energy per atom, dipole moment and orbital gap with GFN2-xTB, to condition models on.
+
+    Rows of molecules that the table holds already are not computed again, so a stopped command goes on where it was.
+    """
+    from coset.cli.properties import compute
+
+    compute(name, out, split, first, workers)
+
+
 def _build_qm9(out: Path | None, origin: Path | None, mirror: str | None, packed: bool) -> Store:
     """QM9 from its archive: from --from, else from $COSET_DATA if it lies there, else downloaded beside the stores."""
     import os

@@ -18,6 +18,7 @@ SUFFIXES = (".sdf", ".sdf.gz", ".xyz", ".smi")
 Flag = Annotated[str | None, typer.Option(help="stable, valid, connected, or several: draw until n pass.")]
 Bonds = Annotated[Literal["distance", "rdkit"], typer.Option(help="EDM's distance rule, or RDKit's perception.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output: .sdf, .sdf.gz, .xyz or .smi.")]
+Relax = Annotated[Literal["mmff", "xtb"] | None, typer.Option(help="Relax with MMFF94 or GFN2-xTB, as coset relax.")]
 Atoms = Annotated[int | None, typer.Option(help="Size of every molecule; drawn from the data's sizes without.")]
 
 
@@ -36,6 +37,7 @@ def sample(
     atoms: Atoms = None,
     keep: Flag = None,
     bonds: Bonds = "distance",
+    relax: Relax = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:  # fmt: skip
     """Draw molecules and write them with bonds, seed, model and quality flags.
@@ -43,7 +45,7 @@ def sample(
     Without --solver, --eta, --grid, --grid-power, --churn and --late the model's card says how.
     """
     sampler = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn, "late": late}
-    check_output(out)
+    check_output(out, relax)
     from coset.metrics.flags import flag, passes
     from coset.model import UnseenSize, load
 
@@ -64,7 +66,8 @@ def sample(
             progress=lambda done, total: update(done, f"{total} drawn" if wanted else ""),
         )
     seconds = time.monotonic() - started
-    write(out, flag(drawn.molecules), bonds)
+    molecules = _relaxed(drawn.molecules, relax, out)
+    write(out, flag(molecules), bonds)
     say(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
     if drawn.redrawn:
         from coset.samplers.generate import some_of
@@ -76,8 +79,23 @@ def sample(
         say(f"acceptance ({keep}): {drawn.passed} of {drawn.drawn} drawn, {rate:.1f} %")
 
 
-def check_output(out: Path) -> None:
+def _relaxed(molecules, method: Literal["mmff", "xtb"] | None, out: Path):
+    """As drawn without a method, else relaxed, with what was found told."""
+    if method is None:
+        return molecules
+    from coset.cli.relax import partial, relaxed
+
+    found = relaxed(molecules, method, out)
+    partial(out, method).unlink(missing_ok=True)  # the same seed draws them again
+    return found
+
+
+def check_output(out: Path, relax: str | None = None) -> None:
     """Refuses what could not be written in the end, before the work is done."""
+    if relax:
+        from coset.energies import check_method
+
+        check_method(relax)
     if not out.name.endswith(SUFFIXES):
         raise ValueError(f"Cannot write {out}: expected a name that ends in {', '.join(SUFFIXES)}")
     from coset.files import check_writable
