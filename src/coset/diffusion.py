@@ -39,6 +39,11 @@ class Diffusion(nn.Module):
             x0 = self.augment(x0, noise.fork(2))
         return self.objective(self.process, self.denoiser, x0, noise.fork(0))
 
+    def having(self, process: Process | None = None, denoiser: Denoiser | None = None) -> Diffusion:
+        """The same parts but those that are given."""
+        process, denoiser = process or self.process, denoiser or self.denoiser
+        return Diffusion(self.codec, process, denoiser, self.objective, self.augment)
+
     def with_target(self, target: Target) -> Diffusion:
         """The same parts trained towards another target; objectives without one stay as they are."""
         objective: Any = self.objective
@@ -51,4 +56,4 @@ class Diffusion(nn.Module):
         with_eta = getattr(self.process, "with_eta", None)
         if with_eta is None:
             raise ValueError(f"{type(self.process).__name__} has no eta: its reverse chain is fixed")
-        return Diffusion(self.codec, with_eta(eta), self.denoiser, self.objective, self.augment)
+        return self.having(process=with_eta(eta))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from coset.data.catalog import open_dataset
-from coset.diffusion import Diffusion
 from coset.files import atomic_write
 from coset.metrics.evaluate import Rate, evaluate
 from coset.metrics.reference import load_reference
@@ -118,8 +117,8 @@ def _trained(study: Study, row: str, seed: int, folder: Path, device: str, liste
     model = load(folder, device)
     if not spec.euler:
         return model
-    parts, process = model.diffusion, cast(Neural, model.diffusion.process).with_step(EulerMaruyama())
-    return replace(model, diffusion=Diffusion(parts.codec, process, parts.denoiser, parts.objective, parts.augment))
+    process = cast(Neural, model.diffusion.process).with_step(EulerMaruyama())
+    return replace(model, diffusion=model.diffusion.having(process=process))
 
 
 def measure(model: Model, spec: Row, steps: int, draws: int, seed: int) -> dict[str, Any]:
