@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from coset.cli.display import progress_bar, say
 
-TABLE = "gfn2.npz"
 SPLITS = ("train", "valid", "test")
 
 
@@ -19,14 +18,14 @@ def compute(name: str, out: Path | None, split: str | None, first: int | None, w
     from coset.data.catalog import open_dataset
     from coset.energies import Atoms, check_method
     from coset.energies.batch import cores
-    from coset.energies.table import PropertyTable, extended
+    from coset.energies.table import FILE, PropertyTable, extended
     from coset.files import check_writable
 
     check_method("xtb")
     if split not in (None, *SPLITS):
         raise ValueError(f"--split expects {', '.join(SPLITS)}; got {split!r}")
     dataset = open_dataset(name)
-    path = out or dataset.store.path / TABLE
+    path = out or dataset.store.path / FILE
     check_writable(path)
     chosen = [getattr(dataset, part) for part in SPLITS if split in (None, part)]
     rows = _drawn(np.sort(np.concatenate(chosen)), first)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coset.conditions.fingerprints import fingerprints
-from coset.conditions.layout import FINGERPRINTS, Layout
+from coset.conditions.layout import BITS, FINGERPRINTS, Layout
 from coset.molecule import Vocabulary
 
 CHUNK = 4096
@@ -57,37 +57,51 @@ class Table:
     ranges: Mapping[str, Range]
 
     @classmethod
-    def of(cls, store: Molecules, layout: Layout, vocabulary: Vocabulary, train: NDArray[np.int64]) -> Table:
-        """Reads and computes what the layout asks for. Raises ValueError for properties that the store lacks.
+    def of(
+        cls,
+        store: Molecules,
+        layout: Layout,
+        vocabulary: Vocabulary,
+        train: NDArray[np.int64],
+        more: Mapping[str, NDArray] | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> Table:
+        """Reads and computes what the layout asks for. Raises ValueError for properties that are not there.
 
-        train: rows that properties are standardised by. A property that is NaN is not known of its molecule.
+        train: rows that properties are standardised by. more: properties beside the store's, a number a molecule. One
+        that is NaN is not known of its molecule. rows: those that will be asked for, all by default.
         """
-        missing = [name for name in layout.properties if name not in store.extra]
+        at_hand = {**store.extra, **(more or {})}
+        missing = [name for name in layout.properties if name not in at_hand]
         if missing:
-            have = ", ".join(name for name, values in store.extra.items() if values.ndim == 1) or "none"
+            have = ", ".join(name for name, values in at_hand.items() if values.ndim == 1) or "none"
             raise ValueError(
-                f"the data has no property {', '.join(missing)} to be told of; its columns: {have}; for composition, "
-                "pattern and morgan none is needed"
+                f"the data has no property {', '.join(missing)} to be told of; its columns: {have}; make more with "
+                "coset data properties (composition, pattern and morgan need none)"
             )
         columns: dict[str, NDArray] = {}
         known = {name: np.ones(len(store), bool) for name in layout.names}
         ranges = {}
         for name in layout.properties:
-            values = np.asarray(store.extra[name], np.float64)
+            values = np.asarray(at_hand[name], np.float64)
             known[name] = np.isfinite(values)
             ranges[name] = _range(name, values[train], store.units.get(name, ""))
             columns[name] = np.nan_to_num(ranges[name].standardised(values))[:, None].astype(np.float32)
-        parts: dict[str, list[NDArray]] = {name: [] for name in layout.names if name not in columns}
-        for first in range(0, len(store), CHUNK) if parts else ():
-            rows = np.arange(first, min(first + CHUNK, len(store)))
-            numbers, positions = store.collate(rows)
-            for name, found in parts.items():
+        others = [name for name in layout.names if name not in columns]
+        for name in others:
+            bits = name in FINGERPRINTS
+            columns[name] = np.zeros(
+                (len(store), BITS // 8 if bits else layout.types), np.uint8 if bits else np.float32
+            )
+        used = np.arange(len(store)) if rows is None else np.sort(rows)
+        for chunk in np.array_split(used, -(-len(used) // CHUNK)) if others else ():
+            numbers, positions = store.collate(chunk)
+            for name in others:
                 if name in FINGERPRINTS:
-                    bits, known[name][rows] = fingerprints(name, numbers, positions)
-                    found.append(np.packbits(bits, axis=1))
+                    bits, known[name][chunk] = fingerprints(name, numbers, positions)
+                    columns[name][chunk] = np.packbits(bits, axis=1)
                 else:
-                    found.append(composition(numbers, vocabulary))
-        columns |= {name: np.concatenate(found) for name, found in parts.items()}
+                    columns[name][chunk] = composition(numbers, vocabulary)
         return cls(layout, columns, known, ranges)
 
     def __call__(self, rows: NDArray[np.int64]) -> Float[Tensor, "b f"]:

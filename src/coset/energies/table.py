@@ -23,6 +23,9 @@ from coset.energies.potentials import check_method
 from coset.files import atomic_write
 
 
+FILE = "gfn2.npz"  # of a table, in the folder of its store
+
+
 @dataclass(frozen=True)
 class PropertyTable:
     """values: by the names of `PROPERTIES`, (m,), NaN where not computed or failed. keys: (m,), a hash of the molecule

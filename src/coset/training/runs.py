@@ -10,12 +10,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import coset
 from coset.conditions.layout import Layout
 from coset.conditions.table import Table
 from coset.data.catalog import Dataset, open_dataset
+from coset.energies.table import FILE, PropertyTable
 from coset.metrics.evaluate import Report
 from coset.model import Model, load
 from coset.molecule import Vocabulary
@@ -42,11 +44,21 @@ def prepare(recipe: str, settings: Training, folder: Path, device: str, listener
         "version": coset.__version__,
         "data": fingerprint(dataset),
     }
-    log, conditions = Log(folder / LOG, listener), None
-    if settings.condition:
-        layout = Layout(settings.condition, len(vocabulary))
-        conditions = Table.of(dataset.store, layout, vocabulary, dataset.train)
-    return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device, conditions=conditions)
+    log, table = Log(folder / LOG, listener), conditions(dataset, Layout(settings.condition, len(vocabulary)))
+    return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device, conditions=table)
+
+
+def conditions(dataset: Dataset, layout: Layout) -> Table | None:
+    """What a model may be told of the data's molecules: by the store's columns, and by its table of properties."""
+    if not layout.names:
+        return None
+    path, more = dataset.store.path / FILE, {}
+    if set(layout.properties) - set(dataset.store.extra) and path.is_file():
+        more = PropertyTable.load(path).values
+        if len(next(iter(more.values()))) != len(dataset.store):
+            raise ValueError(f"{path} is of another store; make it anew with coset data properties {dataset.name}")
+    rows = np.concatenate([dataset.train, dataset.valid, dataset.test])
+    return Table.of(dataset.store, layout, Vocabulary(dataset.vocabulary), dataset.train, more, rows)
 
 
 def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> State:
