@@ -63,10 +63,10 @@ def test_each_step_is_told_the_estimate_of_the_one_before(solver, told):
 
 def test_settings_decide_the_parts():
     objective = tiny().objective
-    assert isinstance(objective.target, OrbitMean) and objective.self_conditioning
+    assert objective.target is plain and objective.self_conditioning
     assert [weight for weight, _ in objective.terms] == [1.0, 0.2]
-    other = tiny(target="plain", self_conditioning=False, distance_weight=2.0, type_scale=0.5)
-    assert other.objective.target is plain and not other.objective.self_conditioning
+    other = tiny(target="exact", self_conditioning=False, distance_weight=2.0, type_scale=0.5)
+    assert isinstance(other.objective.target, OrbitMean) and not other.objective.self_conditioning
     assert [weight for weight, _ in other.objective.terms] == [1.0, 2.0, 0.2]
     assert other.objective.terms[2][1] == CrossEntropy(0.5)
     assert other.codec.scale == other.denoiser.types.scale == 0.5

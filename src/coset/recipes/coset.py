@@ -1,9 +1,9 @@
-"""Our own recipe: an equivariant pair transformer, Karras's preconditioning, exact target and self-conditioning.
+"""Our own recipe: an equivariant pair transformer, Karras's preconditioning, and self-conditioning.
 
-What each part is for, and which were left out because they cost more than they bring, is measured by
-`coset reproduce recipe-ablation`. Sources: preconditioning of Karras et al. (2022), the exact rotation-averaged target
-of `coset.symmetry`, self-conditioning of Chen et al. (2023); settings, off by default: distances in the loss (the
-energy loss for molecules, NeurIPS 2025), more training at low noise as GeoBFN and UniGEM have it.
+What each part is for, and which were left out because they did not pay, is measured by `coset reproduce
+recipe-ablation`. Sources: preconditioning of Karras et al. (2022), self-conditioning of Chen et al. (2023). Settings that
+are off by default: distances in the loss (the energy loss for molecules, NeurIPS 2025), more training at low noise as
+GeoBFN and UniGEM have it, the exact rotation-averaged target of `coset.symmetry`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SAMPLING = {"grid": "karras", "churn": 1.4}
 
 
 def coset(s: Paired, types: int) -> Diffusion:
-    """Equivariant pair transformer, exact target, self-conditioning: our own."""
+    """Equivariant pair transformer, preconditioned and self-conditioned: our own."""
     stages, orders = min(s.stages, s.depth), 4 if s.bond_weight else 0
     shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, stages, s.self_conditioning, orders)
     bonds = ((s.bond_weight, BondEntropy(bond_limits(types), s.type_scale)),) if s.bond_weight else ()

@@ -157,7 +157,6 @@ class Composite(Training):
     decay: float = Field(0.4, ge=0, le=1)
     clip: float | Literal["queue"] | None = 1.0
     ema: tuple[float, ...] = (0.999, 0.9995, 0.9999)
-    target: Literal["plain", "exact", "haar", "released"] = "exact"
     target_group: Literal["so3", "o3"] = "o3"
 
     sigma_min: float = Field(0.003, gt=0)

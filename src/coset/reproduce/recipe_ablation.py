@@ -35,7 +35,7 @@ MIXTURE = BASE | MIXTURE_ALONE
 DISTANCES = MIXTURE | {"distance_weight": 1.0}
 TARGET = DISTANCES | {"target": "exact"}
 ALL_PARTS = TARGET | {"self_conditioning": True}
-RECIPE = BASE | {"target": "exact", "self_conditioning": True}
+RECIPE = BASE | {"self_conditioning": True}
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ ROWS: dict[str, Row] = {
     "exact-no-distances": Row("exact target without distances", MIXTURE | {"target": "exact"}, "low-noise"),
     "all-parts": Row("and self-conditioning: all parts at once", ALL_PARTS, "exact-target"),
     "all-no-churn": Row("sampled without churn", ALL_PARTS, "all-parts", trained="all-parts", sampling={"churn": 1.0}),
-    "self-conditioning": Row("base and self-conditioning", BASE | {"self_conditioning": True}, "base"),
-    "recipe": Row("and the exact target: the recipe", RECIPE, "self-conditioning"),
+    "recipe": Row("base and self-conditioning: the recipe", RECIPE, "base"),
     "no-churn": Row("sampled without churn", RECIPE, "recipe", trained="recipe", sampling={"churn": 1.0}),
+    "recipe-exact-target": Row("with the exact rotation-averaged target", RECIPE | {"target": "exact"}, "recipe"),
     "recipe-low-noise": Row("with low noise", RECIPE | MIXTURE_ALONE, "recipe"),
     "recipe-distances": Row("with distances", RECIPE | {"distance_weight": 1.0}, "recipe"),
     "recipe-wide-noise": Row("noise levels spread wider", RECIPE | {"noise_deviation": 1.6}, "recipe"),
