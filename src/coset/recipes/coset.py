@@ -1,9 +1,9 @@
 """Our own recipe: an equivariant pair transformer, Karras's preconditioning, and self-conditioning.
 
 What each part is for, and which were left out because they did not pay, is measured by `coset reproduce
-recipe-ablation`. Sources: preconditioning of Karras et al. (2022), self-conditioning of Chen et al. (2023). Settings that
-are off by default: distances in the loss (the energy loss for molecules, NeurIPS 2025), more training at low noise as
-GeoBFN and UniGEM have it, the exact rotation-averaged target of `coset.symmetry`.
+recipe-ablation`. Sources: preconditioning of Karras et al. (2022), self-conditioning of Chen et al. (2023). Settings
+that are off by default: distances in the loss (the energy loss for molecules, NeurIPS 2025), more training at low noise
+as GeoBFN and UniGEM have it, the exact rotation-averaged target of `coset.symmetry`.
 """
 
 from __future__ import annotations
