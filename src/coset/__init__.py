@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coset.model import list_models as list_models
     from coset.model import load as load
     from coset.molecule import Molecule as Molecule
+    from coset.samplers.fragments import read_fragment as read_fragment
 
 __version__ = "0.1.0"
 
@@ -31,11 +32,23 @@ _PUBLIC = {
     "list_models": "coset.model",
     "load": "coset.model",
     "read": "coset.files",
+    "read_fragment": "coset.samplers.fragments",
     "to_rdkit": "coset.bonds",
     "write_sdf": "coset.files",
     "write_xyz": "coset.files",
 }
-__all__ = ["Model", "Molecule", "evaluate", "list_models", "load", "read", "to_rdkit", "write_sdf", "write_xyz"]
+__all__ = [
+    "Model",
+    "Molecule",
+    "evaluate",
+    "list_models",
+    "load",
+    "read",
+    "read_fragment",
+    "to_rdkit",
+    "write_sdf",
+    "write_xyz",
+]
 
 
 def __getattr__(name: str) -> Any:

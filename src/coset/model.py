@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,9 @@ import torch
 from pydantic import ValidationError
 
 import coset
+from coset.conditions.asked import Asked, ask
+from coset.conditions.layout import Layout
+from coset.conditions.table import Range
 from coset.diffusion import Diffusion
 from coset.molecule import Molecule, Vocabulary
 from coset.networks.precision import set_trunk_precision
@@ -31,6 +34,10 @@ SUFFIX = ".safetensors"
 MOST_MOLECULES, MOST_ATOMS = 10_000_000, 1000  # of one call, of one molecule: beyond it is a slip of the keyboard
 Keep = Callable[[Molecule], bool]
 Progress = Callable[[float, int], None]
+
+
+class Unlikely(UserWarning):
+    """A property was asked for beyond what the model's training data has."""
 
 
 class UnseenSize(UserWarning):
@@ -74,8 +81,8 @@ class Model:
     def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
         """n molecules; molecule i depends on the seed and i alone.
 
-        options: fields of `Sampling` (steps=100, solver, eta, grid, churn, atoms, ...: see `sampling`), and keep and
-        progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit; warns
+        options: fields of `Sampling` (steps=100, solver, eta, grid, churn, atoms, ...: see `sampling`), and keep, fix
+        and progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit; warns
         (`UnseenSize`) of sizes the model never saw.
         """
         return self.draw(n, seed, **options).molecules
@@ -86,17 +93,27 @@ class Model:
         seed: int = 0,
         keep: Keep | None = None,
         progress: Progress | None = None,
+        fix: Molecule | None = None,
+        conditions: Mapping[str, Any] | Asked | None = None,
         **options: Any,
     ) -> Drawn:
         """As `sample`, with the counts. keep: draws on until n molecules pass it. progress: told (kept, drawn).
 
-        Raises ValueError too where fewer than 1 in 200 of the first thousand pass.
+        fix: atoms to draw around (`samplers.fragments.read_fragment`), which come first, unmoved, in every molecule.
+        conditions: what the molecules shall be, such as composition="C6H8O2" (see `asked`); guidance, an option of
+        `Sampling`, says how strongly. Warns (`Unlikely`) of values beyond the training data's. Raises ValueError too
+        for a fragment or a condition that does not fit, and where fewer than 1 in 200 of the first thousand pass.
         """
         if not 1 <= n <= MOST_MOLECULES:
             raise ValueError(f"the number of molecules must be at least 1 and at most {MOST_MOLECULES:,}; got {n}")
         if not -(2**63) < seed < 2**63 - 1:
             raise ValueError(f"a seed must fit into 64 bits; got {seed}")
-        sampling = self.sampling(**options)
+        sampling, asked = self.sampling(**options), None
+        if conditions is not None:
+            asked = conditions if isinstance(conditions, Asked) else self.asked(conditions)
+            sampling = _sized(sampling, asked)
+            for sentence in asked.warnings:
+                warnings.warn(sentence, Unlikely, stacklevel=2)
         if note := self.unseen_size(sampling.atoms):
             warnings.warn(note, UnseenSize, stacklevel=2)
         counts = {"work": 0.0, "passed": 0, "drawn": 0}
@@ -106,7 +123,7 @@ class Model:
             if progress:
                 progress(counts["work"] if keep is None else counts["passed"], counts["drawn"])
 
-        generator = Generator(self.diffusion, self.vocabulary, self.sizes, sampling, advance)
+        generator = Generator(self.diffusion, self.vocabulary, self.sizes, sampling, advance, fix, asked)
         kept: dict[int, Molecule] = {}
         for numbers in _portions(n, endless=keep is not None):
             for number, molecule in generator.draw(seed, numbers):
@@ -123,6 +140,16 @@ class Model:
                 )
         molecules = [kept[number] for number in sorted(kept)[:n]]
         return Drawn(molecules, int(counts["drawn"]), len(kept), tuple(generator.redrawn))
+
+    def asked(self, conditions: Mapping[str, Any]) -> Asked:
+        """Conditions as the network is told of them. composition: a formula with its hydrogens; pattern: a substructure
+        as SMARTS; morgan: a molecule to be like, as SMILES; a property by its name: a number.
+
+        Raises ValueError for those that the model was not trained with, and for what cannot be read.
+        """
+        layout = Layout(tuple(self.card["settings"].get("condition", ())), len(self.vocabulary))
+        ranges = {name: Range(**values) for name, values in self.card.get("properties", {}).items()}
+        return ask(conditions, layout, self.vocabulary, ranges)
 
     def unseen_size(self, atoms: int | None) -> str | None:
         """A sentence where the training data has no molecule of this size, None where it has.
@@ -149,7 +176,9 @@ class Model:
         about = {"model": self.name, "steps": sampling.steps, "solver": sampling.solver, "eta": sampling.randomness}
         about |= {"grid": sampling.grid} | ({"grid_power": sampling.grid_power} if sampling.grid == "power" else {})
         about |= {"churn": sampling.churn} if sampling.churn > 1 else {}
+        about |= {"guidance": sampling.guidance} if sampling.guidance != 1 else {}
         about |= {"late": sampling.late} if sampling.late is not None else {}
+        about |= {"resample": sampling.resample} if sampling.resample > 1 else {}
         return replace(molecule, properties={**molecule.properties, **about})
 
 
@@ -158,8 +187,22 @@ def _sampling(options: dict[str, Any]) -> Sampling:
     known = [field.name for field in fields(Sampling)]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"unknown option {', '.join(unknown)}; valid ones are {', '.join(known)}, keep, progress")
+        raise ValueError(
+            f"unknown option {', '.join(unknown)}; valid ones are {', '.join(known)}, keep, fix, conditions, progress"
+        )
     return Sampling(**options)
+
+
+def _sized(sampling: Sampling, asked: Asked) -> Sampling:
+    """Of the one size that is asked for, if it is one."""
+    if asked.sizes is None or len(asked.sizes) > 1:
+        return sampling
+    size = int(asked.sizes[0])
+    if sampling.atoms not in (None, size):
+        raise ValueError(
+            f"the composition has {size} atoms, and atoms={sampling.atoms} was asked for; give one of them"
+        )
+    return replace(sampling, atoms=size)
 
 
 def _portions(n: int, endless: bool) -> Iterator[torch.Tensor]:

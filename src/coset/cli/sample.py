@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from coset.cli.display import progress_bar, say
-from coset.cli.options import resolve_device, warn
+from coset.cli.fixing import Fix, Fixing, Resample
+from coset.cli.options import resolve_device
+from coset.cli.wishes import Composition, Guidance, Like, Property, Substructure, heeded, tell, wishes
+
+if TYPE_CHECKING:
+    from coset.model import Drawn
 
 SUFFIXES = (".sdf", ".sdf.gz", ".xyz", ".smi")
 
 
-Flag = Annotated[str | None, typer.Option(help="stable, valid, connected, or several: draw until n pass.")]
+Flag = Annotated[str | None, typer.Option(help="stable, valid, connected, joined, or several: draw until n pass.")]
 Bonds = Annotated[Literal["distance", "rdkit"], typer.Option(help="EDM's distance rule, or RDKit's perception.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output: .sdf, .sdf.gz, .xyz or .smi.")]
 Relax = Annotated[Literal["mmff", "xtb"] | None, typer.Option(help="Relax with MMFF94 or GFN2-xTB, as coset relax.")]
@@ -35,6 +40,13 @@ def sample(
     churn: Annotated[float | None, typer.Option(help="Noise added before each step, as a factor; 1 for none.")] = None,
     late: Annotated[float | None, typer.Option(help="Noise in Å below which steps are ancestral.")] = None,
     atoms: Atoms = None,
+    composition: Composition = None,
+    substructure: Substructure = None,
+    like: Like = None,
+    properties: Property = None,
+    guidance: Guidance = 1.0,
+    fix: Fix = None,
+    resample: Resample = 1,
     keep: Flag = None,
     bonds: Bonds = "distance",
     relax: Relax = None,
@@ -46,37 +58,44 @@ def sample(
     """
     sampler = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn, "late": late}
     check_output(out, relax)
+    asked = wishes(composition, substructure, like, properties, guidance)
     from coset.metrics.flags import flag, passes
-    from coset.model import UnseenSize, load
+    from coset.model import Unlikely, UnseenSize, load
 
     trained = load(model, resolve_device(device))
     wanted = tuple(keep.split(",")) if keep else ()
-    if note := trained.unseen_size(atoms):
-        warn(note)
+    fixing = Fixing.of(fix, wanted, relax)
+    conditions = heeded(trained, asked, atoms)
     started = time.monotonic()
     with warnings.catch_warnings(), progress_bar(f"sampling with {model}", n) as update:
-        warnings.simplefilter("ignore", UnseenSize)
+        for told in (UnseenSize, Unlikely):
+            warnings.simplefilter("ignore", told)
         drawn = trained.draw(
-            n,
-            seed,
-            steps=steps,
-            **{name: value for name, value in sampler.items() if value is not None},
-            atoms=atoms,
-            keep=passes(wanted) if wanted else None,
+            n, seed, steps=steps, **{name: value for name, value in sampler.items() if value is not None},
+            atoms=atoms, resample=resample, conditions=conditions, guidance=guidance, fix=fixing.fragment,
+            keep=fixing.watched(passes(wanted) if wanted else None),
             progress=lambda done, total: update(done, f"{total} drawn" if wanted else ""),
-        )
+        )  # fmt: skip
     seconds = time.monotonic() - started
     molecules = _relaxed(drawn.molecules, relax, out)
     write(out, flag(molecules), bonds)
     say(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
+    _tell(drawn, keep, fixing.report(drawn, trained))
+    tell(drawn.molecules, asked)
+
+
+def _tell(drawn: Drawn, keep: str | None, joined: str | None) -> None:
+    """What else is worth knowing of the drawing."""
     if drawn.redrawn:
         from coset.samplers.generate import some_of
 
         again = sorted(set(drawn.redrawn))
         say(f"{len(again)} came out non-finite and were drawn again: numbers {some_of(again)}")
-    if wanted:
+    if keep:
         rate = 100 * drawn.passed / drawn.drawn
         say(f"acceptance ({keep}): {drawn.passed} of {drawn.drawn} drawn, {rate:.1f} %")
+    if joined:
+        say(joined)
 
 
 def _relaxed(molecules, method: Literal["mmff", "xtb"] | None, out: Path):

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset.cloud import Cloud
+from coset.cloud import Cloud, Condition
 from coset.diffusion import Diffusion
 from coset.interfaces import Process
 from coset.molecule import FARTHEST, Molecule, Vocabulary
 from coset.noise import Noise
+from coset.samplers.fixed import Fixed
 from coset.samplers.grids import karras_grid, log_snr_grid, power_grid
+from coset.samplers.guidance import guided
+from coset.samplers.resampled import Resampled
 from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.sizes import SizeDistribution
 from coset.samplers.solvers import SOLVERS, Churned, Phases, Solver, WithEta, schedule_of
 
-MOST_STEPS, MOST_CHURN = 100_000, 100
+MOST_STEPS, MOST_CHURN, MOST_GUIDANCE = 100_000, 100, 100
 GRIDS = ("power", "karras", "log_snr")
 ATTEMPTS = 10  # a model that gives no finite molecule in ten draws is broken, not unlucky
+
+
+class Wishes(Protocol):
+    """What molecules are asked to be, number i by row i modulo their count: `conditions.asked.Asked`.
+
+    scalars: `Condition.scalars`. sizes: atoms of each, where that is asked.
+    """
+
+    @property
+    def scalars(self) -> Float[Tensor, "m f"]: ...
+
+    @property
+    def sizes(self) -> Int[Tensor, "m"] | None: ...
 
 
 @dataclass(frozen=True)
@@ -30,13 +47,14 @@ class Sampling:
     """How molecules are drawn.
 
     steps: grid steps from noise to data; a molecule takes one network call more, and two a step with "heun". solver:
-    "ancestral", or of second order "multistep" (DPM-Solver++ 2M) and "heun". eta: 1 ancestral, 0 deterministic (DDIM);
-    by default 1 for the ancestral solver and 0 for the others. grid: "power" in time, "karras" or "log_snr".
+    "ancestral", or of second order "multistep" (DPM-Solver++ 2M) and "heun". eta: 1 ancestral, 0 deterministic
+    (DDIM); by default 1 for the ancestral solver and 0 for the others. grid: "power" in time, "karras" or "log_snr".
     grid_power: 1 is the published uniform grid; above it the last steps are shorter, which helps where steps are few.
-    churn: noise added before each step (`Churned`), 1 for none. late: noise (Angstrom) below which steps are ancestral,
-    whatever they are above it. atoms: size of every molecule; p(N) of the training
-    data without it. final_noise: EDM's noise on the last positions. tokens: padded atoms in a batch; by the device
-    without it.
+    churn: noise added before each step (`Churned`), 1 for none. late: noise (Angstrom) below which steps are
+    ancestral, whatever they are above it. resample: how often each step is made, with noise between (`Resampled`):
+    what is drawn around fixed atoms fits them better, at as many times the cost. atoms: size of every molecule; p(N)
+    of the training data without it. guidance: how strongly conditions are followed (`Guided`), 1 as in training.
+    final_noise: EDM's noise on the last positions. tokens: padded atoms in a batch; by the device without it.
     """
 
     steps: int = 100
@@ -46,6 +64,8 @@ class Sampling:
     grid_power: float = 1.5
     churn: float = 1.0
     late: float | None = None
+    resample: int = 1
+    guidance: float = 1.0
     atoms: int | None = None
     final_noise: bool = False
     tokens: int | None = None
@@ -65,6 +85,8 @@ class Sampling:
             raise ValueError("churn makes multistep forget the step before; use the ancestral or heun solver with it")
         if self.late is not None and not 0 < self.late < float("inf"):
             raise ValueError(f"late is a noise level in Angstrom, above 0; got {self.late}")
+        if not abs(self.guidance) <= MOST_GUIDANCE:
+            raise ValueError(f"guidance must lie between {-MOST_GUIDANCE} and {MOST_GUIDANCE}; got {self.guidance}")
         if self.steps > MOST_STEPS:
             raise ValueError(f"steps must be at most {MOST_STEPS:,} (1,000 is what papers use); got {self.steps}")
 
@@ -82,6 +104,11 @@ def _grid(process: Process, sampling: Sampling) -> Float[Tensor, "k"]:
 
 
 def _solver(diffusion: Diffusion, sampling: Sampling) -> Solver:
+    solver = _phases(diffusion, sampling)
+    return solver if sampling.resample == 1 else Resampled(solver, sampling.resample)
+
+
+def _phases(diffusion: Diffusion, sampling: Sampling) -> Solver:
     solver = SOLVERS[sampling.solver]
     if sampling.churn > 1:
         solver = Churned(solver, sampling.churn)
@@ -96,8 +123,10 @@ class Generator:
     """Draws molecules number 0, 1, 2, ... of a seed; molecule i is the same whatever else is drawn with it.
 
     `redrawn` holds the numbers of molecules that came out non-finite and were drawn again from another seed, once for
-    every time; the others of their batch are as they would be without them. progress: told, after
-    every network call, how many molecules' worth of work it did.
+    every time; the others of their batch are as they would be without them. progress: told, after every network call,
+    how many molecules' worth of work it did. fix: a fragment whose atoms are the first of every molecule and stay
+    where they are (`Fixed`). asked: what the molecules are told of (`conditions.asked.Asked`). Raises ValueError for
+    one that nothing can be drawn around, and for sizes without room beside it.
     """
 
     def __init__(
@@ -107,10 +136,20 @@ class Generator:
         sizes: SizeDistribution,
         sampling: Sampling,
         progress: Callable[[float], None] = lambda molecules: None,
+        fix: Molecule | None = None,
+        asked: Wishes | None = None,
     ) -> None:
         eta = sampling.randomness
         self.diffusion = diffusion if eta == 1 else diffusion.with_eta(eta)
-        self._solver = _solver(self.diffusion, sampling)
+        self._fixed = None if fix is None else Fixed.of(fix, vocabulary, diffusion.codec.width)
+        if self._fixed:
+            sizes = self._fixed.sizes(sizes, sampling.atoms)
+            self.diffusion = self._fixed.anchored(self.diffusion, vocabulary)
+        self._solver, self._asked = _solver(self.diffusion, sampling), asked
+        if asked is not None:
+            process, denoiser = self.diffusion.process, self.diffusion.denoiser
+            denoiser, self._solver = guided(process, denoiser, self._solver, sampling.guidance)
+            self.diffusion = self.diffusion.having(denoiser=denoiser)
         self.vocabulary, self.sizes, self.sampling = vocabulary, sizes, sampling
         self._progress = progress
         self.redrawn: list[int] = []
@@ -144,6 +183,8 @@ class Generator:
     def _sizes(self, seed: int, numbers: Tensor) -> Int[Tensor, "m"]:
         if self.sampling.atoms is not None:
             return torch.full_like(numbers, self.sampling.atoms)
+        if self._asked is not None and self._asked.sizes is not None:
+            return self._asked.sizes[numbers % len(self._asked.sizes)]
         return self.sizes.sample(self._noise(seed, numbers, 0).fork(0)).cpu()
 
     def _batches(self, seed: int, numbers: Tensor) -> Iterator[Int[Tensor, "b"]]:
@@ -159,6 +200,9 @@ class Generator:
     def _molecules(self, seed: int, batch: Tensor, attempt: int) -> tuple[Tensor, list[Molecule]]:
         """Which of the batch came out finite, and those as molecules."""
         like = empty_cloud(self._sizes(seed, batch).to(self._device), self.diffusion.codec.width)
+        if self._asked is not None:
+            scalars = self._asked.scalars[batch % len(self._asked.scalars)].to(self._device)
+            like = replace(like, condition=Condition(scalars=scalars))
         noise = self._noise(seed, batch, attempt).fork(1)
         share = len(batch) / (self.sampling.steps * self._solver.calls + 1)
         options = self.sampling.final_noise, lambda: self._progress(share), self._solver
@@ -167,7 +211,10 @@ class Generator:
         finite = within.all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
         kept = Cloud(cloud.x[finite], cloud.h[finite], cloud.mask[finite])
         finite = finite.cpu()
-        properties = [{"seed": seed, "number": number} for number in batch[finite].tolist()]
+        about = {"seed": seed}
+        if self._fixed:
+            kept, about = self._fixed.restored(kept), about | {"fixed": len(self._fixed.fragment)}
+        properties = [{**about, "number": number} for number in batch[finite].tolist()]
         return finite, self.vocabulary.molecules(kept, properties) if properties else []
 
 
