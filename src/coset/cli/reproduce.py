@@ -195,6 +195,51 @@ def trajectories(
     finished(record.folder)
 
 
+@app.command("conditional")
+def conditional(
+    out: Out = None,
+    recipe: Annotated[str, typer.Option(help="Any recipe; the study's sizes for coset and edm.")] = "coset",
+    data: Annotated[str, typer.Option(help="Data set or a store's folder, with gap_ev (coset data properties).")] = (
+        "qm9-small"
+    ),
+    molecules: Annotated[int, typer.Option(min=1, help="Seen in training.")] = 1_000_000,
+    targets: Annotated[int, typer.Option(min=1, help="Test molecules whose conditions are asked for.")] = 1_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+    kinds: Annotated[str | None, typer.Option(help="composition, morgan, pattern, gap_ev; all without.")] = None,
+    strengths: Annotated[str, typer.Option(help="Of guidance, parted by commas.")] = "0,1,2,4",
+    workers: Annotated[int, typer.Option(min=1, help="Processes for GFN2-xTB.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Steered generation: how well one model keeps to compositions, fingerprints, parts and gaps it is asked for."""
+    use_large_pages()
+    from coset.reproduce.conditional import KINDS, NAME, Study, run
+
+    study, levels = Study(recipe, data, molecules, targets, steps, seed), parse_numbers(strengths)
+    with row_progress(1.0) as begin:
+        record = run(
+            study,
+            out or FOLDER / NAME,
+            parse_rows(kinds, KINDS),
+            levels,
+            resolve_device(device),
+            telling(begin),
+            workers,
+        )
+    finished(record.folder)
+
+
+def parse_numbers(text: str) -> list[float]:
+    """Different numbers, parted by commas."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"expected different numbers, such as 0,1,2; got {text!r}")
+    return found
+
+
 def parse_steps(text: str) -> list[int]:
     """Different numbers from 1, parted by commas."""
     parts = [part.strip() for part in text.split(",")]
