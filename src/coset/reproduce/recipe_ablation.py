@@ -73,6 +73,7 @@ ROWS: dict[str, Row] = {
     "positions-x3": Row("weight of positions against types x 3", RECIPE | {"position_weight": 3.0}, "recipe"),
     "positions-x8": Row("x 8", RECIPE | {"position_weight": 8.0}, "recipe"),
     "positions-x20": Row("x 20", RECIPE | {"position_weight": 20.0}, "recipe"),
+    "type-weight-x3": Row("weight of types x 3", RECIPE | {"type_weight": 0.6}, "recipe"),
     "constant-rate": Row("learning rate never falls", RECIPE | {"decay": 0.0}, "recipe"),
     "types-0.5": Row("one-hot types x 0.5, decided earlier", RECIPE | {"type_scale": 0.5}, "recipe"),
     "types-1": Row("one-hot types x 1", RECIPE | {"type_scale": 1.0}, "recipe"),
