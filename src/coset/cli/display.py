@@ -16,6 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from coset.cli.cards import Card
     from coset.metrics.evaluate import Report
+    from coset.metrics.sections import Section
 
 console = Console(highlight=False)
 
@@ -39,6 +40,16 @@ def quality_table(report: Report) -> Table:
         difference = "" if row.difference is None else f"{row.difference:+.2f}"
         other = "-" if row.file_bonds is None else _rate(*astuple(row.file_bonds))[0]
         table.add_row(row.name, *_rate(row.value, row.low, row.high), own, difference, *[other][: len(headings) - 5])
+    return table
+
+
+def section_table(section: Section) -> Table:
+    """A section of measured values, with its note below."""
+    table = Table(title=section.title, title_justify="left", caption=escape(section.note), caption_justify="left")
+    for heading in section.headings:
+        table.add_column(heading, justify="left" if heading == section.headings[0] else "right", no_wrap=True)
+    for row in section.rows:
+        table.add_row(*map(escape, row))
     return table
 
 

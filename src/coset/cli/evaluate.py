@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from coset.cli.display import console, quality_table, say
+from coset.cli.display import console, quality_table, say, section_table
+from coset.cli.relax import Workers
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from coset.metrics.evaluate import Report
     from coset.molecule import Molecule
+
+_BEYOND = ("molecule_stability", "validity", "valid_and_connected")
 
 
 def evaluate(
@@ -27,12 +30,17 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Counts, rates and the data's own as JSON.")] = False,
     per_size: Annotated[bool, typer.Option(help="Counts by number of atoms, in the JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write a page to read in a browser.")] = None,
+    level: Annotated[Literal["fast", "full"], typer.Option(help="full: PoseBusters, strain, drug-likeness.")] = "fast",
+    workers: Workers = None,
 ) -> None:  # fmt: skip
     """Score molecules by EDM's protocol: bonds from distances, stability, validity, uniqueness, novelty.
 
     Bond lengths, angles, torsions and graphs are set beside the training data's: precision can be bought with bias.
-    Of an SD file the bonds it holds are scored beside, charges and aromaticity included.
+    Of an SD file the bonds it holds are scored beside, charges and aromaticity included. With --level full also
+    PoseBusters, strain by MMFF94 and GFN2-xTB, SA score, QED, rings, and variation by kind, over processes; stopped
+    half-way, the same command goes on where it was.
     """
+    from coset.cli.chemistry import chemistry, partial, require
     from coset.files import check_writable, read
     from coset.metrics.evaluate import evaluate as score
     from coset.metrics.file_bonds import read_graphs
@@ -40,23 +48,31 @@ def evaluate(
 
     if report:
         check_writable(report)
+    if level == "full":
+        require()
     started = time.monotonic()
     molecules = read(file)
     found = score(molecules, None if reference == "none" else reference, per_size, read_graphs(file))
+    for note in _notes(found):
+        typer.echo(f"note: {note}", err=True)
+    more = chemistry(found, molecules, file, workers) if level == "full" else None
     seconds = time.monotonic() - started
-    if found.unknown:
-        typer.echo(f"note: {_unknown(found)}", err=True)
     if as_json:
         values = found.to_dict()
-        print(json.dumps({**values.pop("counts"), **values}, indent=1))
+        print(json.dumps({**values.pop("counts"), **values, **({"full": more.values} if more else {})}, indent=1))
     else:
         console.print(quality_table(found))
         if found.distances:
             console.print(distances_table(found))
+        for section in more.sections if more else ():
+            console.print(section_table(section))
     if report:
-        write_report(report, found, molecules, report_card(file, found, molecules, seconds))
+        card = report_card(file, found, molecules, seconds)
+        write_report(report, found, molecules, card, more.sections if more else ())
         if not as_json:
             say(f"report -> {report}")
+    if more:
+        partial(file).unlink(missing_ok=True)
 
 
 def distances_table(report: Report) -> Table:
@@ -75,6 +91,19 @@ def distances_table(report: Report) -> Table:
         shown = DISTANCES[key]
         table.add_row(shown.name, shown.text(value), shown.text(own), shown.unit)
     return table
+
+
+def _notes(report: Report) -> Iterator[str]:
+    """What these molecules have that the reference lacks: elements, sizes."""
+    if report.unknown:
+        yield _unknown(report)
+    if beyond := report.larger:
+        rates = (f"{name.replace('_', ' ')} {100 * beyond.rates[name].value:.1f} %" for name in _BEYOND)
+        yield (
+            f"{beyond.counts['molecules']:,} of {report.counts['molecules']:,} molecules have more atoms "
+            f"({beyond.smallest} to {beyond.largest}) than the largest of {report.reference} ({beyond.limit}); "
+            f"of these: {', '.join(rates)}"
+        )
 
 
 def _unknown(report: Report) -> str:

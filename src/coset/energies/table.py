@@ -22,7 +22,6 @@ from coset.energies.electronic import PROPERTIES, electronic_or_failure
 from coset.energies.potentials import check_method
 from coset.files import atomic_write
 
-
 FILE = "gfn2.npz"  # of a table, in the folder of its store
 
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 from coset.bonds import allowed_valences
 from coset.metrics.charts import bars, mean, steps
-from coset.metrics.distribution import BIN, BondKind, bond_lengths_by_kind, valences_by_element
+from coset.metrics.distribution import BIN, bond_lengths_by_kind, valences_by_element
 from coset.metrics.measurement import Measurement, count_values
 from coset.metrics.reference import Reference
+from coset.metrics.variation import bond_name
 from coset.molecule import element_symbol
 
 _BARS = 60  # more sizes than this share bars
 _KINDS, _ELEMENTS = 6, 6
-_SIGNS = {1: "–", 2: "=", 3: "≡"}
 
 
 def comparison(measured: Measurement, known: Reference | None) -> dict[str, list[str]]:
@@ -74,14 +74,9 @@ def _bond_lengths(measured: Measurement, known: Reference | None) -> list[str]:
         note = f"{sample.total():,} bonds; mean {_length(sample):.3f} Å"
         note += f", data {_length(other):.3f} Å" if other else ""
         ticks = [0.05 * tick for tick in range(10, 80)]
-        charts.append(steps(_name(kind), note, sample, other, BIN / 100, ticks))
+        charts.append(steps(bond_name(kind), note, sample, other, BIN / 100, ticks))
     return charts
 
 
 def _length(bins: Counter[int]) -> float:
     return (mean(bins) + 0.5) * BIN / 100
-
-
-def _name(kind: BondKind) -> str:
-    first, second = (kind.second, kind.first) if kind.first == 1 else (kind.first, kind.second)  # C–H, not H–C
-    return f"{element_symbol(first)}{_SIGNS[kind.order]}{element_symbol(second)}"

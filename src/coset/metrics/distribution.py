@@ -33,6 +33,16 @@ def total_variation(p: Mapping[int, int], q: Mapping[int, int]) -> float:
     return sum(abs(p.get(key, 0) / total_p - q.get(key, 0) / total_q) for key in {*p, *q}) / 2
 
 
+def wasserstein(p: Mapping[int, int], q: Mapping[int, int], width: float = 1.0) -> float:
+    """1-Wasserstein distance of two histograms over bins of `width`: the area between their cumulative shares."""
+    total_p, total_q = sum(p.values()), sum(q.values())
+    if not total_p or not total_q:
+        return float("nan")
+    low, high = min({*p, *q}), max({*p, *q})
+    apart = [p.get(key, 0) / total_p - q.get(key, 0) / total_q for key in range(low, high + 1)]
+    return width * float(np.abs(np.cumsum(apart)).sum())
+
+
 def count_values(values: Int[NDArray, "..."]) -> Counter[int]:
     """Histogram of integers."""
     keys, counts = np.unique(values, return_counts=True)

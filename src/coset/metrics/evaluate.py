@@ -26,6 +26,7 @@ RATES = {
     "valid_and_unique": ("unique", "molecules"),
     "novelty": ("novel", "unique"),
     "connectivity": ("connected", "molecules"),
+    "valid_and_connected": ("valid_connected", "molecules"),
 }
 
 
@@ -67,6 +68,20 @@ class FileBonds:
 
 
 @dataclass(frozen=True)
+class Larger:
+    """The molecules with more atoms than any of the reference's training set, where rates tell of generalisation.
+
+    limit: atoms of the largest there. smallest, largest: atoms of these. counts, rates: see `RATES`, without novelty.
+    """
+
+    limit: int
+    smallest: int
+    largest: int
+    counts: Mapping[str, int]
+    rates: Mapping[str, Rate]
+
+
+@dataclass(frozen=True)
 class Report:
     """What `evaluate` found.
 
@@ -76,8 +91,9 @@ class Report:
     `DISTANCES` for names and units; those that an older reference cannot tell are absent. by_size: counts by number of
     atoms, where asked for. data_*: the same of the data's own test split; None without a reference; data_distances are
     those of as many molecules as were evaluated, since a small sample lies farther. file_bonds: by the
-    bonds that the file holds. unknown: atoms of elements that the reference lacks, by symbol. measured, known: what
-    it was all computed from, left out of `to_dict`.
+    bonds that the file holds. unknown: atoms of elements that the reference lacks, by symbol. larger: molecules beyond
+    the reference's sizes; None where there are none. measured, known: what it was all computed from, left out of
+    `to_dict`.
     """
 
     counts: Mapping[str, int]
@@ -91,6 +107,7 @@ class Report:
     by_size: Mapping[int, Mapping[str, int]] | None = None
     file_bonds: FileBonds | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
+    larger: Larger | None = None
     measured: Measurement | None = field(default=None, repr=False)
     known: Reference | None = field(default=None, repr=False)
 
@@ -99,7 +116,7 @@ class Report:
         rows = []
         other = self.file_bonds.rates if self.file_bonds else {}
         for name, rate in self.rates.items():
-            own = None if self.data is None else 100 * self.data[name]
+            own = 100 * self.data[name] if self.data and name in self.data else None
             value, low, high = astuple(rate.percent())
             difference = None if own is None else value - own
             bonds = other[name].percent() if name in other else None
@@ -154,13 +171,23 @@ def _beside(report: Report, measured: Measurement, known: Reference) -> Report:
     return replace(
         report,
         reference=known.name,
-        data={name: _share(known.counts, *RATES[name]) for name in RATES},
+        data={name: _share(known.counts, *parts) for name, parts in RATES.items() if {*parts} <= {*known.counts}},
         data_sizes=dict(known.sizes),
         distances=known.distances_of(measured),
         data_distances=known.own_distances(len(measured.sizes)),
         unknown={element_symbol(z): count for z, count in sorted(measured.types.items()) if z not in known.types},
+        larger=_larger(measured, max(known.sizes)),
         known=known,
     )
+
+
+def _larger(measured: Measurement, limit: int) -> Larger | None:
+    beyond = measured.sizes > limit
+    if not beyond.any():
+        return None
+    part = measured.part(beyond)
+    sizes = int(part.sizes.min()), int(part.sizes.max())
+    return Larger(limit, *sizes, part.counts(), _rates(part.counts(), part))
 
 
 def _by_file_bonds(graphs: Sequence[Chem.Mol | None], molecules: Sequence[Molecule]) -> FileBonds:

@@ -54,6 +54,20 @@ def count_geometry(
     return Geometry(_lengths(bonds), _angles(bonds), _torsions(bonds))
 
 
+def angle_elements(kind: int) -> tuple[int, int, int]:
+    """Atomic numbers end, middle, end of a kind of angles; numbers of neighbours aside."""
+    rest, last = divmod(kind, _ELEMENTS)
+    site, first = divmod(rest, _ELEMENTS)
+    return first, site // (_CROWD + 1), last
+
+
+def torsion_elements(kind: int) -> tuple[int, int, int, int]:
+    """Atomic numbers along the chain of a kind of torsions, the same from either end; numbers of neighbours aside."""
+    halves = [divmod(half, _ELEMENTS) for half in divmod(kind, _SITES * _ELEMENTS)]
+    (a, b), (d, c) = ((end, site // (_CROWD + 1)) for site, end in halves)
+    return min((a, b, c, d), (d, c, b, a))
+
+
 class _Bonds(NamedTuple):
     """Every bond in both directions, e of them, sorted by the atom that each starts from; a atoms of all molecules.
 

@@ -55,10 +55,11 @@ class Measurement:
 
     def counts_by_size(self) -> dict[int, dict[str, int]]:
         """The counts of the molecules of each size, by number of atoms."""
-        return {int(size): self._of_size(size).counts() for size in np.unique(self.sizes)}
+        return {int(size): self.part(self.sizes == size).counts() for size in np.unique(self.sizes)}
 
-    def _of_size(self, size: int) -> Measurement:
-        chosen = np.flatnonzero(self.sizes == size)
+    def part(self, which: Bool[NDArray[np.bool_], "m"]) -> Measurement:
+        """That of some of the molecules, without histograms."""
+        chosen = np.flatnonzero(which)
         smiles = tuple(self.smiles[i] for i in chosen)
         arrays = self.sizes[chosen], self.stable[chosen], self.connected[chosen]
         return Measurement(*arrays, smiles, Counter(), Counter(), Counter())

@@ -18,19 +18,25 @@ from coset.metrics.failures import worst
 from coset.metrics.gallery import figure, viewer_data
 from coset.metrics.measurement import Measurement, measure
 from coset.metrics.quality import distances_table, notes, quality_table
+from coset.metrics.sections import Section, sections_html
 from coset.molecule import Molecule
 
 SHOWN, WORST = 24, 12
 
 
 def write_report(
-    path: str | os.PathLike[str], report: Report, molecules: Sequence[Molecule], card: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    report: Report,
+    molecules: Sequence[Molecule],
+    card: Mapping[str, Any],
+    sections: Sequence[Section] = (),
 ) -> None:
     """Writes one HTML file: rates beside the data's own, molecules in 2D and 3D, distributions, what was run.
 
     molecules: those that were evaluated, in order; the first 24 are drawn, none is picked, and the 12 that fail worst;
     coordinates of no others are in the file. card: what was run (model, recipe, seed, steps, ...), shown in its order;
-    a mapping within becomes a group under its name; `title` heads the page, `version` is coset's.
+    a mapping within becomes a group under its name; `title` heads the page, `version` is coset's. sections: tables of
+    what else was measured.
     """
     measured = report.measured or measure(molecules)
     first, failing = list(range(min(SHOWN, len(molecules)))), worst(measured, WORST)
@@ -51,6 +57,8 @@ def write_report(
         worst=_worst(molecules, measured, failing, shown),
         key=_key(report),
         charts=_charts(report, measured),
+        chemistry_link='<a href="#chemistry">Chemistry</a>' if sections else "",
+        chemistry=sections_html(sections),
         card=_card(card),
         data=viewer_data(molecules, measured, shown),
         library=library,

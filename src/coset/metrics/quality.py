@@ -21,6 +21,7 @@ _MEANING = {
     "valid and unique": "distinct SMILES, of all molecules",
     "novelty": "SMILES not in the training set, of the distinct ones",
     "connectivity": "molecules in one piece",
+    "valid and connected": "molecules that are both, of all",
 }
 _RULES = (
     ("Bonds", "are inferred from distances alone, by the fixed table of bond lengths of EDM (Hoogeboom et al. 2022): a "
@@ -104,6 +105,15 @@ def _about_data(report: Report) -> Iterator[tuple[str, str]]:
             (
                 f"the reference {report.reference} holds no {names}. Novelty and the data’s own say little here; "
                 "measure your own data with coset data reference."
+            ),
+        )
+    if beyond := report.larger:
+        yield (
+            "Beyond the training data:",
+            (
+                f"{beyond.counts['molecules']:,} molecules have {beyond.smallest} to {beyond.largest} atoms, and the "
+                f"largest of {report.reference} {beyond.limit}. Of these {beyond.counts['valid_connected']:,} are "
+                f"valid and connected, {beyond.counts['stable_molecules']:,} stable."
             ),
         )
 

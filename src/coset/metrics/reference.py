@@ -26,6 +26,7 @@ from coset.metrics.frechet import Moments, descriptor_distance
 from coset.metrics.geometry import SCALES, Geometry
 from coset.metrics.measurement import Measurement, measure
 from coset.metrics.novelty import novel_count, smiles_hashes
+from coset.metrics.own import interpolated
 from coset.metrics.uniqueness import unique_smiles
 from coset.metrics.wasserstein import common_kinds
 from coset.molecule import Molecule
@@ -83,9 +84,8 @@ class Reference:
         """
         if not self.own:
             return dict(self.distances)
-        numbers = sorted(self.own)
-        at, known = -(float(molecules) ** -0.5), -(np.array(numbers, dtype=np.float64) ** -0.5)
-        return {name: float(np.interp(at, known, [self.own[n][name] for n in numbers])) for name in self.distances}
+        found = interpolated(self.own, molecules)
+        return {name: found[name] for name in self.distances}
 
     def counts_of(self, measured: Measurement) -> dict[str, int]:
         """The counts of a sample, with `novel`: its distinct SMILES that the training set lacks."""
