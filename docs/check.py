@@ -26,7 +26,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 FENCE = re.compile(
-    r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+).*?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"^(?:<!-- (?P<mark>[^\n]+?) -->\n)?```(?P<language>\w+).*?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 # What makes a slow command quick: the same options and files with small numbers.
