@@ -46,6 +46,14 @@ def test_a_flipped_bit_is_found(tmp_path: Path, whole: bytes, place: int):
         load(tmp_path / "m.safetensors")
 
 
+def test_a_flipped_bit_in_the_name_of_a_header_entry_is_found(tmp_path: Path, whole: bytes):
+    """Entries of the header come in any order, so that a place by number may be one of these or not."""
+    place = whole.index(b'"format"') + 3
+    (tmp_path / "m.safetensors").write_bytes(whole[:place] + b"k" + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r"m\.safetensors is damaged: its header is not what was written"):
+        load(tmp_path / "m.safetensors")
+
+
 class Trap:
     """Unpickled, it leaves a file behind."""
 

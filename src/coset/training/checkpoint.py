@@ -85,6 +85,8 @@ def _checked(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tens
             f"{path} has format version {version}, this coset reads 1 and {VERSION}; use the version that wrote it"
         )
     damaged = f"{path} is damaged: {{}} is not what was written; copy it again or go back to an earlier file"
+    if not metadata.keys() <= {STATE, FORMAT, SUMS}:  # a flipped bit in one of the names
+        raise ValueError(damaged.format("its header"))
     try:
         state, sums = json.loads(metadata[STATE]), json.loads(metadata.get(SUMS, "null"))
     except json.JSONDecodeError:
