@@ -32,6 +32,17 @@ def padded(cloud: Cloud, extra: int) -> Cloud:
     return Cloud(longer(cloud.x), longer(cloud.h), longer(cloud.mask))
 
 
+class Known(Denoiser):
+    """Always gives one answer."""
+
+    def __init__(self, answer: Cloud) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, z, t, noise=None):
+        return self.answer
+
+
 class ExactNormal(Denoiser):
     """E[x0 | z] of data that are normal with deviation `spread`."""
 

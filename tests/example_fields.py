@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coset.cloud import Cloud
 from coset.interfaces import Field
+from coset.processes.transforms import Transform
+from coset.scales import PerAtom
 
 
 class SmallField(Field):
@@ -37,3 +42,17 @@ class SmallField(Field):
         m = F.silu(self.edges(torch.cat(pairs, -1))) * real
         vectors = torch.einsum("bijk,bijd->bikd", self.vectors(m) * real, away / (1 + squared))
         return self.scalars(m.sum(2) + s) * mask, vectors
+
+
+class Spoilt(Transform):
+    """Another transform, its matrices of positions multiplied by a factor an atom (b, n, 1), which may be 0."""
+
+    def __init__(self, transform: Transform, factor: Callable[[Cloud], Tensor]) -> None:
+        super().__init__()
+        self.transform, self.factor = transform, factor
+        self.schedule, self.subspace = transform.schedule, transform.subspace
+
+    def forward(self, x0, t):
+        gaussian = self.transform(x0, t)
+        assert isinstance(gaussian.x_scale, PerAtom)
+        return replace(gaussian, x_scale=PerAtom(gaussian.x_scale.matrix * self.factor(x0)[..., None]))

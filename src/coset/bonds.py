@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int, Int8
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 from rdkit.Geometry import Point3D
-
-if TYPE_CHECKING:  # worker processes import this file and have no use for torch
-    from coset.molecule import Molecule
 
 Perception = Literal["distance", "rdkit"]
 PERCEPTIONS = ("distance", "rdkit")
@@ -27,6 +24,19 @@ _KINDS = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 _SEARCH: dict[str, Any] = (
     {"maxIterations": 1000} if "maxIterations" in str(rdDetermineBonds.DetermineBonds.__doc__) else {}
 )
+
+
+class Located(Protocol):
+    """A molecule, or anything else with atomic numbers and positions in Angstrom.
+
+    What worker processes hand about: they read this file and have no use for torch, which `Molecule` brings along.
+    """
+
+    @property
+    def numbers(self) -> Int[NDArray[np.int64], "n"]: ...
+
+    @property
+    def positions(self) -> Float[NDArray[np.float64], "n 3"]: ...
 
 
 @cache
@@ -93,8 +103,8 @@ def crowded(orders: Int[NDArray, "n n"]) -> bool:
     return bool((np.asarray(orders) > 0).sum(-1).max(initial=0) > CROWD)
 
 
-def to_rdkit(molecule: Molecule, perception: Perception = "distance") -> Chem.Mol:
-    """An RDKit molecule with bonds, the 3D conformer and the molecule's properties. Never adds hydrogens.
+def to_rdkit(molecule: Located, perception: Perception = "distance") -> Chem.Mol:
+    """An RDKit molecule with bonds, the 3D conformer and the molecule's properties, if any. Never adds hydrogens.
 
     perception "distance": bonds of `bond_orders`, no charges. Where those cannot be sanitised (a valence too
     high, say) the molecule comes unsanitised with property `sanitized` "false", and without bonds if it is
@@ -112,7 +122,7 @@ def to_rdkit(molecule: Molecule, perception: Perception = "distance") -> Chem.Mo
             graph, extra = _determine_bonds(molecule)
         if graph is None:
             graph, extra = _distance_bonds(molecule, orders)
-        for name, value in (*molecule.properties.items(), *extra.items()):
+        for name, value in (*getattr(molecule, "properties", {}).items(), *extra.items()):
             graph.SetProp(str(name), str(value))
         return graph
 
@@ -127,7 +137,7 @@ def smiles(mol: Chem.Mol, hydrogens: bool = False) -> str:
         return Chem.MolToSmiles(Chem.RemoveHs(mol, options, sanitize=False))
 
 
-def _distance_bonds(molecule: Molecule, orders: Int8[NDArray[np.int8], "n n"]) -> tuple[Chem.Mol, dict[str, str]]:
+def _distance_bonds(molecule: Located, orders: Int8[NDArray[np.int8], "n n"]) -> tuple[Chem.Mol, dict[str, str]]:
     heap = crowded(orders)
     raw = bond_graph(molecule.numbers, np.zeros_like(orders) if heap else orders)
     raw.AddConformer(_conformer(molecule))
@@ -148,9 +158,9 @@ def _distance_bonds(molecule: Molecule, orders: Int8[NDArray[np.int8], "n n"]) -
     return graph, {"perception": "distance", "sanitized": "true"}
 
 
-def _determine_bonds(molecule: Molecule) -> tuple[Chem.Mol | None, dict[str, str]]:
+def _determine_bonds(molecule: Located) -> tuple[Chem.Mol | None, dict[str, str]]:
     for charge in (0, 1, -1):
-        graph = bond_graph(molecule.numbers, np.zeros((len(molecule), len(molecule)), dtype=np.int8))
+        graph = bond_graph(molecule.numbers, np.zeros((len(molecule.numbers),) * 2, dtype=np.int8))
         graph.AddConformer(_conformer(molecule))
         try:
             rdDetermineBonds.DetermineBonds(graph, False, charge, **_SEARCH)
@@ -161,8 +171,8 @@ def _determine_bonds(molecule: Molecule) -> tuple[Chem.Mol | None, dict[str, str
     return None, {}
 
 
-def _conformer(molecule: Molecule) -> Chem.Conformer:
-    conformer = Chem.Conformer(len(molecule))
+def _conformer(molecule: Located) -> Chem.Conformer:
+    conformer = Chem.Conformer(len(molecule.numbers))
     conformer.Set3D(True)
     for i, (x, y, z) in enumerate(molecule.positions.tolist()):
         conformer.SetAtomPosition(i, Point3D(x, y, z))

@@ -163,7 +163,9 @@ class Output(ABC):
 
 
 class Codec(nn.Module, ABC):
-    """Between clean data in natural units and what the diffusion sees."""
+    """Between clean data in natural units and what the diffusion sees. unit: Angstrom an encoded unit of length."""
+
+    unit: float = 1.0
 
     @property
     @abstractmethod

@@ -28,8 +28,8 @@ from coset.samplers.solvers import Ancestral, Heun
 from coset.scales import PerAtom
 from coset.symmetry.checks import assert_equivariant, equivariance_in_law
 from coset.symmetry.rotations import haar
-from example_clouds import alone, padded, random_cloud
-from example_fields import SmallField
+from example_clouds import Known, alone, padded, random_cloud
+from example_fields import SmallField, Spoilt
 
 SIZES, FEATURES = [4, 6, 2], 5
 VOLATILITY = OfSchedule(LinearLogSNR())
@@ -278,20 +278,15 @@ def test_padding_and_company_change_nothing(transform):
             assert close(single, alone(together, row))
 
 
-class Spoilt(Transform):
+def spoilt(transform, level: float) -> Transform:
     """Multiplies the matrices of two atoms of molecule 1 by `level`: singular at 0."""
 
-    def __init__(self, transform: Transform, level: float) -> None:
-        super().__init__()
-        self.transform, self.level = transform, level
-        self.schedule, self.subspace = transform.schedule, transform.subspace
+    def factor(x0: Cloud) -> torch.Tensor:
+        factors = torch.ones_like(x0.mask)
+        factors[1, :2] = level
+        return factors
 
-    def forward(self, x0, t):
-        gaussian = self.transform(x0, t)
-        factor = torch.ones_like(x0.mask)
-        factor[1, :2] = self.level
-        assert isinstance(gaussian.x_scale, PerAtom)
-        return replace(gaussian, x_scale=PerAtom(gaussian.x_scale.matrix * factor[..., None]))
+    return Spoilt(transform, factor)
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-12])
@@ -301,7 +296,7 @@ def test_a_singular_matrix_harms_its_own_molecule_alone(level):
     z = transform(X0, T).at(EPS)
     for step in (EulerMaruyama(), Renewal(LinearLogSNR())):
         with torch.no_grad():
-            found = Neural(Spoilt(transform, level), VOLATILITY, step).reverse(z, T, T - 0.1, X0).mean
+            found = Neural(spoilt(transform, level), VOLATILITY, step).reverse(z, T, T - 0.1, X0).mean
             expected = Neural(transform, VOLATILITY, step).reverse(z, T, T - 0.1, X0).mean
         for row in (0, 2):
             assert torch.equal(found.x[row], expected.x[row]) and torch.equal(found.h[row], expected.h[row])
@@ -310,7 +305,7 @@ def test_a_singular_matrix_harms_its_own_molecule_alone(level):
         elif isinstance(step, EulerMaruyama):
             assert found.x[1].abs().max() > 1e6
     loss = DriftMatching()(
-        Neural(Spoilt(transform, level), VOLATILITY), Knows(X0.scale(1.1)), X0, Noise(torch.arange(3))
+        Neural(spoilt(transform, level), VOLATILITY), Known(X0.scale(1.1)), X0, Noise(torch.arange(3))
     )
     assert loss[[0, 2]].isfinite().all() and not loss[1] < 1e6
 
@@ -323,22 +318,13 @@ def test_gram_matrices_are_never_singular():
     assert (matrix.diagonal(dim1=-2, dim2=-1).amax(-1) > sigma.std[..., 0]).any()  # and they do something
 
 
-class Knows(Denoiser):
-    def __init__(self, x0: Cloud) -> None:
-        super().__init__()
-        self.x0 = x0
-
-    def forward(self, z, t, noise=None):
-        return self.x0
-
-
 @each
 def test_the_common_sampler_leads_to_what_the_denoiser_says(transform):
     """By every solver that asks for no log SNR; the noise left at t = 0 is 0.01."""
     noise = Noise.from_seed(1, torch.arange(3))
     for step, count in ((EulerMaruyama(eta=0.0), 20), (Renewal(LinearLogSNR()), 5)):
         process = Neural(transform, VOLATILITY, step)
-        diffusion = Diffusion(Identity(0.01, FEATURES), process, Knows(X0), DriftMatching())
+        diffusion = Diffusion(Identity(0.01, FEATURES), process, Known(X0), DriftMatching())
         for solver in (Ancestral(), Heun()):
             assert close(sample(diffusion, X0, noise, power_grid(count), solver=solver), X0)
         assert (chain_to(process, count, noise) - X0).x.abs().max() < 0.05

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from coset.cloud import Cloud
 from coset.diffusion import Diffusion
 from coset.molecule import QM9
 from coset.noise import Noise
@@ -20,9 +20,9 @@ from coset.samplers.generate import Generator, Sampling
 from coset.samplers.grids import power_grid
 from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.sizes import SizeDistribution
-from coset.scales import PerAtom
 from coset.symmetry.checks import assert_equivariant
 from example_clouds import small_molecules
+from example_fields import Spoilt
 
 NAMES = [name for name in RECIPES if name.startswith("end")]
 TINY = {"width": 16, "depth": 1, "vector_width": 8, "edge_width": 8, "heads": 2, "kernels": 8}
@@ -69,20 +69,15 @@ def test_settings_choose_step_and_penalty():
     assert published.objective.by_atoms and published.objective.curvature == 0.1  # type: ignore[union-attr]
 
 
-class SometimesSingular(Transform):
+def sometimes_singular(transform: Transform, level: float) -> Transform:
     """The scale of two atoms vanishes where an estimate of the first lies beyond `level`, Angstrom along x."""
 
-    def __init__(self, transform: Transform, level: float) -> None:
-        super().__init__()
-        self.transform, self.level = transform, level
-        self.schedule, self.subspace = transform.schedule, transform.subspace
+    def factor(x0: Cloud) -> torch.Tensor:
+        factors = torch.ones_like(x0.mask)
+        factors[:, :2] = (x0.x[:, :1, :1] < level).to(factors.dtype)
+        return factors
 
-    def forward(self, x0, t):
-        gaussian = self.transform(x0, t)
-        assert isinstance(gaussian.x_scale, PerAtom)
-        zero = torch.ones_like(x0.mask)
-        zero[:, :2] = (x0.x[:, :1, :1] < self.level).to(zero.dtype)
-        return replace(gaussian, x_scale=PerAtom(gaussian.x_scale.matrix * zero[..., None]))
+    return Spoilt(transform, factor)
 
 
 @pytest.mark.parametrize(("step", "level"), [("euler", 8.0), ("renewal", 1.0)])
@@ -96,7 +91,7 @@ def test_a_molecule_with_a_singular_matrix_is_named_and_drawn_again_and_the_othe
 
     healthy = diffusion.process
     assert isinstance(healthy, Neural)
-    spoilt = Neural(SometimesSingular(healthy.transform, level), healthy.volatility, healthy.step)
+    spoilt = Neural(sometimes_singular(healthy.transform, level), healthy.volatility, healthy.step)
     (expected, none), (found, again) = drawn(healthy), drawn(spoilt)
     assert not none and 0 < len(again) < 20 and sorted(found) == list(range(30))
     assert all(np.isfinite(positions).all() for positions in found.values())

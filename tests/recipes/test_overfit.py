@@ -26,11 +26,11 @@ from example_clouds import small_molecules
 
 TINY = {"width": 32, "depth": 2, "heads": 4, "kernels": 8, "vector_width": 16, "edge_width": 8}
 TINY |= {"pose_width": 16, "pose_depth": 2, "pose_heads": 2, "pose_kernels": 8}
-POSED = {"edm", "edm_eqgat", "gdm", "dit"}  # no random poses between the data and the network
+POSED = {"edm", "edm_eqgat", "gdm", "dit", "coset"}  # no random poses between the data and the network
 # How far the loss falls on fresh draws where less than threefold. At much noise nobody knows which atom has which
-# type, which is most of these recipes' loss: it ends at 0.58 of 1.04. And a plain network of this size learns less of
-# it in random poses.
-FALL = {"coset": 1.6, "coset_plain": 1.1}
+# type, which is most of these recipes' loss: it ends at 0.54 of 1.04, after more steps than the others take (0.58 after
+# 300). And a plain network of this size learns less of it in random poses.
+FALL, STEPS = {"coset": 1.8, "coset_plain": 1.1}, {"coset": 400}
 
 
 def tiny(name: str, seed: int = 0, **others: Any) -> Diffusion:
@@ -103,7 +103,7 @@ def test_the_loss_of_given_draws_falls_tenfold(name, others):
 def test_the_loss_of_fresh_draws_falls_threefold(name):
     diffusion = tiny(name)
     before = loss_of(diffusion, 64, step=-1)
-    train(diffusion, steps=300, times=8, fresh=True)
+    train(diffusion, steps=STEPS.get(name, 300), times=8, fresh=True)
     after = loss_of(diffusion, 64, step=-1)
     assert after < before / FALL.get(name, 3)
     if name in POSED:

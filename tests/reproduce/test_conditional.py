@@ -20,6 +20,7 @@ def targets(monkeypatch):
     sample = open_dataset("qm9-sample")
     held = Dataset("qm9-sample", sample.store, sample.train, sample.valid, sample.valid)
     gaps = {"gap_ev": np.linspace(2, 12, len(sample.store))}
+    gaps["gap_ev"][sample.valid[::2]] = np.nan
 
     def with_gaps(dataset, layout):
         from coset.conditions.table import Table
@@ -31,6 +32,14 @@ def targets(monkeypatch):
     monkeypatch.setattr(conditional, "conditions", with_gaps)
     monkeypatch.setattr("coset.training.runs.conditions", with_gaps)
     return Targets.of(held, STUDY)
+
+
+def test_gaps_that_are_not_known_are_not_made_up(targets):
+    known = np.isfinite(targets.gaps)
+    assert 0 < known.sum() < len(known)
+    flags = targets.scalars[:, targets.layout.slices["gap_ev"].start].numpy()
+    assert np.array_equal(flags == 1, known)
+    assert (targets.gaps[known] >= 2).all() and (targets.gaps[known] <= 12.001).all()
 
 
 def molecules(targets):

@@ -24,19 +24,10 @@ from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.solvers import SOLVERS, Ancestral, Churned, Heun, Multistep, Phases, Solver, WithEta
 from coset.scales import CENTRED
 from coset.symmetry.targets import plain
-from example_clouds import ExactNormal, random_cloud
+from example_clouds import ExactNormal, Known, random_cloud
 
 SPREAD = 0.7
 SCHEDULES = [Polynomial(), Cosine(), Linear(sigma_min=0.01), Exploding(0.01, 20.0)]
-
-
-class Known(Denoiser):
-    def __init__(self, answer: Cloud) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, z, t, noise=None):
-        return self.answer
 
 
 def composed(schedule, denoiser: Denoiser, eta: float = 0.0) -> Diffusion:

@@ -28,20 +28,11 @@ from coset.samplers.solvers import Heun, Phases
 from coset.samplers.trajectories import PathShape, noising_path, path_shape, sampling_path
 from coset.symmetry.rotations import haar
 from coset.symmetry.targets import plain
-from example_clouds import ExactNormal, padded, random_cloud
+from example_clouds import ExactNormal, Known, padded, random_cloud
 from example_fields import SmallField
 
 CLOCK = LinearLogSNR()
 RISING = torch.linspace(0, 1, 401, dtype=torch.float64)
-
-
-class Known(Denoiser):
-    def __init__(self, answer: Cloud) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, z, t, noise=None):
-        return self.answer
 
 
 def composed(process: Process, denoiser: Denoiser) -> Diffusion:

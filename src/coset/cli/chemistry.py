@@ -95,10 +95,10 @@ class _Batch:
 
     def __init__(self, molecules: Sequence[Molecule], kept: Path | None, workers: int | None) -> None:
         from coset.energies import Atoms
-        from coset.energies.batch import cores
+        from coset.energies.batch import enough
 
         self._molecules, self._kept = [Atoms.of(molecule) for molecule in molecules], kept
-        self._workers = workers or min(cores(), 1 + len(molecules) // 50)  # a process takes a second to start
+        self._workers = workers or enough(len(molecules))
 
     def run(self, task: Callable[..., dict[str, Any]], label: str, text: str) -> list[dict[str, Any]]:
         from coset.energies.batch import run

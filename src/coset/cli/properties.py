@@ -17,7 +17,7 @@ def compute(name: str, out: Path | None, split: str | None, first: int | None, w
     """Computes the rows asked for and writes the table; a store's rows outside them stay NaN."""
     from coset.data.catalog import open_dataset
     from coset.energies import Atoms, check_method
-    from coset.energies.batch import cores
+    from coset.energies.batch import enough
     from coset.energies.table import FILE, PropertyTable, extended
     from coset.files import check_writable
 
@@ -42,7 +42,7 @@ def compute(name: str, out: Path | None, split: str | None, first: int | None, w
             rows,
             molecules,
             len(dataset.store),
-            workers or min(cores(), 1 + len(rows) // 100),  # a process takes a second to start
+            workers or enough(len(rows), 100),
             kept,
             lambda done, total: update(len(rows) - total + done),
         )

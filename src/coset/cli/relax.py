@@ -60,7 +60,7 @@ def relaxed(
     Results are kept beside `out` as they come (`partial`), for a run that is stopped.
     """
     from coset.energies import annotated
-    from coset.energies.batch import cores
+    from coset.energies.batch import enough
     from coset.energies.strain import StrainReport, relax_all
 
     with progress_bar(f"relaxing with {method}", len(molecules)) as update:
@@ -69,7 +69,7 @@ def relaxed(
             method,
             limits,
             charge,
-            workers=workers or min(cores(), 1 + len(molecules) // 50),  # a process takes a second to start
+            workers=workers or enough(len(molecules)),
             kept=partial(out, method),
             progress=lambda done, total: update(done),
         )

@@ -42,7 +42,7 @@ class Features(Codec):
                 f"features scaled by 1/{largest:g} are too small for a final noise of {std:.3g}: "
                 f"8 x noise must be below 1/scale; lower the scale or the schedule's precision"
             )
-        self.types, self.std, self.charge, self.scale_x = types, std, charge, scale_x
+        self.types, self.std, self.charge, self.unit = types, std, charge, scale_x
         scales = [scale_types] * types + [scale_charge] * charge
         self.scales: Tensor
         self.register_buffer("scales", torch.tensor(scales), persistent=False)
@@ -53,12 +53,12 @@ class Features(Codec):
 
     def encode(self, clean: Cloud, noise: Noise | None = None) -> Cloud:
         h = clean.h[..., : self.width] / self.scales.to(clean.h.dtype)
-        return replace(clean, x=clean.x / self.scale_x, h=h).center()
+        return replace(clean, x=clean.x / self.unit, h=h).center()
 
     def output(self, z0: Cloud, estimate: Cloud) -> FeaturesOutput:
         scales = self.scales.to(z0.h.dtype)
-        positions = replace(estimate, x=estimate.x * self.scale_x)
-        return FeaturesOutput(positions, z0.h * scales, self.std * self.scale_x, self.std * scales, self.types)
+        positions = replace(estimate, x=estimate.x * self.unit)
+        return FeaturesOutput(positions, z0.h * scales, self.std * self.unit, self.std * scales, self.types)
 
 
 @dataclass(frozen=True)

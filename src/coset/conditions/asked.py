@@ -70,7 +70,18 @@ def ask(
 
 
 def formula(text: str, vocabulary: Vocabulary) -> np.ndarray:
-    """Atoms of each element of the vocabulary (types,) in a formula such as C6H8O2, hydrogens included."""
+    """Atoms of each element of the vocabulary (types,). Raises ValueError for others, and as `elements`."""
+    counts = elements(text)
+    unseen = [element_symbol(number) for number in counts if number not in vocabulary.numbers]
+    if unseen:
+        raise ValueError(
+            f"this model knows the elements {', '.join(vocabulary.symbols)}; the formula {text} has {', '.join(unseen)}"
+        )
+    return np.array([counts[number] for number in vocabulary.numbers])
+
+
+def elements(text: str) -> Counter[int]:
+    """Atoms by atomic number in a formula such as C6H8O2, hydrogens included. Raises ValueError for other text."""
     pieces = ELEMENT.findall(text.strip())
     if not pieces or "".join(symbol + count for symbol, count in pieces) != text.strip():
         raise ValueError(f"expected a formula such as C6H8O2, elements and their numbers; got {text!r}")
@@ -79,14 +90,9 @@ def formula(text: str, vocabulary: Vocabulary) -> np.ndarray:
         if symbol not in SYMBOLS:
             raise ValueError(f"the formula {text} has {symbol}, which is no element; write CO for carbon monoxide")
         counts[SYMBOLS[symbol]] += int(count or 1)
-    if not sum(counts.values()):
+    if not counts.total():
         raise ValueError(f"the formula {text} has no atoms")
-    unseen = [element_symbol(number) for number in counts if number not in vocabulary.numbers]
-    if unseen:
-        raise ValueError(
-            f"this model knows the elements {', '.join(vocabulary.symbols)}; the formula {text} has {', '.join(unseen)}"
-        )
-    return np.array([counts[number] for number in vocabulary.numbers])
+    return counts
 
 
 def query(smarts: str) -> Chem.Mol:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 from rdkit import Chem
 
 from coset.bonds import bond_orders
-from coset.conditions.asked import formula, matches, molecule, query
+from coset.conditions.asked import elements, matches, molecule, query
 from coset.conditions.fingerprints import fingerprint, heavy_graph, tanimoto
-from coset.molecule import Molecule, Vocabulary
+from coset.molecule import Molecule
 
 
 def kept(molecules: Sequence[Molecule], asked: Mapping[str, Any]) -> list[str]:
@@ -34,14 +35,7 @@ def kept(molecules: Sequence[Molecule], asked: Mapping[str, Any]) -> list[str]:
 
 def has_formula(found: Molecule, text: str) -> bool:
     """Whether a molecule has exactly these atoms."""
-    elements = Vocabulary(tuple(sorted({int(number) for number in found.numbers})))
-    try:
-        counts = formula(text, elements)
-    except ValueError:  # an element that the molecule lacks
-        return False
-    return all(
-        int((found.numbers == number).sum()) == count for number, count in zip(elements.numbers, counts, strict=True)
-    )
+    return Counter(found.numbers.tolist()) == elements(text)
 
 
 def graph_of(found: Molecule) -> Chem.Mol | None:

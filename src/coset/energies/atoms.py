@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from coset.bonds import Located
+
 CLOSEST = 0.1  # Angstrom; no two nuclei of a molecule come nearer
-
-
-class Located(Protocol):
-    """A molecule, or anything else with atomic numbers and positions in Angstrom."""
-
-    @property
-    def numbers(self) -> Int[NDArray[np.int64], "n"]: ...
-
-    @property
-    def positions(self) -> Float[NDArray[np.float64], "n 3"]: ...
 
 
 class Unsuited(ValueError):
@@ -42,7 +32,6 @@ class Atoms:
     numbers: Int[NDArray[np.int64], "n"]
     positions: Float[NDArray[np.float64], "n 3"]
     charge: int = 0
-    properties: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, molecule: Located, charge: int | None = None) -> Atoms:

@@ -24,9 +24,10 @@ Progress = Callable[[int, int], object]
 CRASHED: dict[str, Any] = {"crashed": True}
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def enough(jobs: int, each: int = 50) -> int:
+    """Workers: the processors at hand, if each gets so many jobs, for a process takes a second to start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 1 + jobs // each)
 
 
 def run(

@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from coset.energies.atoms import Atoms, Located, Unsuited
+from coset.bonds import Located
+from coset.energies.atoms import Atoms, Unsuited
 from coset.energies.potentials import HARTREE_EV
 from coset.energies.xtb import calculator, single_point
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -13,9 +11,6 @@ from rdkit.Chem import rdForceFieldHelpers
 from coset.bonds import to_rdkit
 from coset.energies.atoms import Atoms, Unsuited, element_names
 from coset.energies.potentials import Potential
-
-if TYPE_CHECKING:
-    from coset.molecule import Molecule
 
 COMMON = (1, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)  # elements that MMFF94 knows in covalent bonds
 
@@ -50,7 +45,7 @@ class MMFF94(Potential):
 
 def _graph(atoms: Atoms) -> Chem.Mol:
     """Bonds by RDKit's perception, else by the distance rule: MMFF94 needs all electrons paired."""
-    graph = to_rdkit(cast("Molecule", atoms), "rdkit")
+    graph = to_rdkit(atoms, "rdkit")
     if graph.GetProp("sanitized") != "true":
         raise Unsuited("no bonds", "no bonds were perceived that suit every atom's valence")
     # A hydrogen that is no atom here is one that RDKit imagines.

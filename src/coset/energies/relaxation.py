@@ -13,9 +13,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 
-from coset.bonds import bond_orders
+from coset.bonds import Located, bond_orders
 from coset.energies.alignment import rmsd, superimposed
-from coset.energies.atoms import Atoms, Located, Unsuited
+from coset.energies.atoms import Atoms, Unsuited
 from coset.energies.potentials import Potential, potential
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from coset.energies.atoms import Atoms, Located
+from coset.bonds import Located
+from coset.energies.atoms import Atoms
 from coset.energies.batch import Progress, run
 from coset.energies.potentials import METHODS, check_method
 from coset.energies.relaxation import Limits, Relaxation, relax

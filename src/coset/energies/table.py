@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, UInt64
 from numpy.typing import ArrayLike, NDArray
 
-from coset.energies.atoms import Atoms, Located
+from coset.bonds import Located
+from coset.energies.atoms import Atoms
 from coset.energies.batch import Progress, content_key, run
 from coset.energies.electronic import PROPERTIES, electronic_or_failure
 from coset.energies.potentials import check_method

@@ -15,10 +15,9 @@ import numpy as np
 from rdkit import Chem, RDConfig, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 
-from coset.bonds import bond_orders
+from coset.bonds import Located, bond_orders
 from coset.metrics.distribution import total_variation, wasserstein
 from coset.metrics.own import of_data, own_scores
-from coset.metrics.plausibility import Located
 from coset.metrics.sections import Section, decimal
 from coset.metrics.validity import valid_smiles
 

@@ -14,23 +14,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
-from coset.bonds import to_rdkit
+from coset.bonds import Located, to_rdkit
 from coset.metrics.intervals import wilson
 from coset.metrics.own import of_data
 from coset.metrics.sections import Section, decimal
 
 if TYPE_CHECKING:
     from posebusters import PoseBusters
-
-    from coset.molecule import Molecule
 
 FAST = (
     "sanitization", "inchi_convertible", "all_atoms_connected", "no_radicals", "bond_lengths", "bond_angles",
@@ -39,16 +34,6 @@ FAST = (
 TESTS = (*FAST, "internal_energy")
 CONFORMERS, SEED = 50, 42  # of the ensemble that the energy test compares with, as PoseBusters makes it
 _ENERGY = "energy_ratio"
-
-
-class Located(Protocol):
-    """A molecule, or anything else with atomic numbers and positions in Angstrom."""
-
-    @property
-    def numbers(self) -> Int[NDArray[np.int64], "n"]: ...
-
-    @property
-    def positions(self) -> Float[NDArray[np.float64], "n 3"]: ...
 
 
 @dataclass(frozen=True)
@@ -147,7 +132,7 @@ def plausible(molecule: Located, energy: bool = True, seconds: float = 30.0) -> 
     if len(molecule.numbers) < 2:
         return {"tests": dict.fromkeys(names), "reason": "single atom"}
     with _quiet():
-        graph = _neutral(cast("Molecule", molecule))
+        graph = _neutral(molecule)
         if graph.GetNumBonds() == 0:
             return {"tests": dict.fromkeys(names), "reason": "no bonds"}
         found = _answers(_tests("mol_fast"), graph)
@@ -162,7 +147,7 @@ def plausible(molecule: Located, energy: bool = True, seconds: float = 30.0) -> 
     return {"tests": {name: found[name] for name in names}, "reason": reason}
 
 
-def _neutral(molecule: Molecule) -> Chem.Mol:
+def _neutral(molecule: Located) -> Chem.Mol:
     """Bonds by RDKit's perception, else by the distance rule. No ions: as one, what lacks a hydrogen would pass."""
     graph = to_rdkit(molecule, "rdkit")
     return to_rdkit(molecule, "distance") if Chem.GetFormalCharge(graph) else graph

@@ -20,12 +20,12 @@ from coset.data.catalog import Dataset, open_dataset
 from coset.energies.table import electronic_all
 from coset.files import atomic_write
 from coset.metrics.evaluate import RATES, evaluate
-from coset.model import Model, load
+from coset.model import Model
 from coset.molecule import Molecule
-from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record, heading, markdown_table
+from coset.reproduce.rows import check_known, trained
 from coset.training.log import Listener
-from coset.training.runs import conditions, prepare, run_recipe
+from coset.training.runs import conditions
 
 NAME = "conditional"
 KINDS = ("composition", "morgan", "pattern", "gap_ev")
@@ -70,9 +70,7 @@ def run(
 
     Raises ValueError for unknown kinds, and where the folder holds the rows of another study.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise ValueError(f"unknown kind {', '.join(unknown)}; choose among {', '.join(KINDS)}")
+    check_known("kind", kinds, KINDS)
     record = Record.open(NAME, folder, asdict(study))
     rows = {f"{kind}, guidance {strength:g}": (kind, strength) for kind in kinds for strength in strengths}
     if not rows.keys() <= record.rows.keys():
@@ -89,14 +87,13 @@ def run(
 def _trained(study: Study, folder: Path, device: str, listener: Listener | None) -> Model:
     budget = {"data": study.data, "molecules": study.molecules, "seed": study.seed, "sample_molecules": 0}
     budget |= {"validate_every": max(study.molecules // 20, 1), "condition": KINDS}
-    settings = find_recipe(study.recipe).resolve(SIZES.get(study.recipe, {"size": "small"}) | budget)
-    run_recipe(prepare(study.recipe, settings, folder, device, listener), folder, resume=True)
-    return load(folder, device)
+    settings = SIZES.get(study.recipe, {"size": "small"}) | budget
+    return trained(study.recipe, settings, folder, device, listener)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Molecules of the test split and what they would be asked for as."""
+    """Molecules of the test split and what they would be asked for as. gaps: eV, NaN where not known."""
 
     numbers: NDArray
     positions: NDArray
@@ -113,9 +110,10 @@ class Targets:
         table = conditions(dataset, layout)
         assert table is not None
         numbers, positions = dataset.store.collate(rows)
-        own = table.ranges["gap_ev"]
-        scalars = table(rows)
-        return cls(numbers, positions, scalars, layout, own.mean + own.deviation * scalars[:, -1].double().numpy())
+        own, scalars = table.ranges["gap_ev"], table(rows)
+        given, value = scalars[:, layout.slices["gap_ev"]].double().numpy().T
+        gaps = np.where(given > 0, own.mean + own.deviation * value, np.nan)
+        return cls(numbers, positions, scalars, layout, gaps)
 
     def asked(self, kind: str) -> Asked:
         """One kind alone, at the sizes of the targets. Of parts, the eight of `PARTS` in turn."""
@@ -174,12 +172,13 @@ def _gap(molecules: Sequence[Molecule], wanted: NDArray, workers: int) -> dict[s
     """Of GFN2-xTB at the positions drawn; molecules that it cannot treat are counted."""
     found = electronic_all(molecules, workers=workers).values["gap_ev"]
     known = np.isfinite(found) & np.isfinite(wanted)
+    failed = float(np.mean(~np.isfinite(found)))
     if known.sum() < 3:
-        return {"correlation": math.nan, "mae": math.nan, "failed": float(np.mean(~known))}
+        return {"correlation": math.nan, "mae": math.nan, "failed": failed}
     return {
         "correlation": float(np.corrcoef(found[known], wanted[known])[0, 1]),
         "mae": float(np.abs(found - wanted)[known].mean()),
-        "failed": float(np.mean(~known)),
+        "failed": failed,
     }
 
 

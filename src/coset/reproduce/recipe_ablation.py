@@ -15,14 +15,12 @@ from coset.data.catalog import Dataset, open_dataset
 from coset.files import atomic_write
 from coset.metrics.evaluate import evaluate
 from coset.metrics.reference import load_reference
-from coset.model import Model, load
+from coset.model import Model
 from coset.noise import Noise
-from coset.recipes.registry import find_recipe
 from coset.reproduce.quality_steps import reference_name
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import run_rows, seeds_of
+from coset.reproduce.rows import run_rows, seeds_of, trained
 from coset.training.log import Listener
-from coset.training.runs import prepare, run_recipe
 from coset.training.yardsticks import measure_denoising
 
 NAME = "recipe-ablation"
@@ -125,9 +123,8 @@ def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener:
         "size": study.size, "data": study.data, "molecules": study.molecules, "precision": study.precision,
         "validate_every": max(study.molecules // 10, 1), "sample_molecules": 0, "seed": seed,
     }  # fmt: skip
-    settings = find_recipe(spec.recipe).resolve(budget | dict(spec.settings))
-    run_recipe(prepare(spec.recipe, settings, folder, device, listener), folder, resume=True)
-    return measure(load(folder, device), open_dataset(study.data), study, seed, spec.sampling)
+    model = trained(spec.recipe, budget | dict(spec.settings), folder, device, listener)
+    return measure(model, open_dataset(study.data), study, seed, spec.sampling)
 
 
 def measure(model: Model, dataset: Dataset, study: Study, seed: int, sampling: Mapping[str, Any]) -> dict[str, Any]:

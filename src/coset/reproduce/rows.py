@@ -7,8 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from coset.model import Model, load
+from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record
 from coset.training.log import Listener
+from coset.training.runs import prepare, run_recipe
 
 MakeRow = Callable[[str, int, Listener | None], dict[str, Any]]
 
@@ -28,9 +31,7 @@ def run_rows(
     study: a dataclass with `seeds`. make: from a row's name, a seed and a listener. Raises ValueError for rows that are
     not known, and where the folder holds the rows of another study; further seeds join those that are there.
     """
-    unknown = sorted(set(rows or ()) - set(known))
-    if unknown:
-        raise ValueError(f"unknown row {', '.join(unknown)}; choose among {', '.join(known)}")
+    check_known("row", rows or (), known)
     record = Record.open(name, folder, {key: value for key, value in asdict(study).items() if key != "seeds"})
     for seed in study.seeds:
         for row in rows or known:
@@ -39,6 +40,19 @@ def run_rows(
                 record.add(label, make(row, seed, begin(label)))
             report(record)
     return record
+
+
+def check_known(what: str, asked: Collection[str], known: Collection[str]) -> None:
+    """Raises ValueError that names what is not known, and all that is."""
+    unknown = sorted(set(asked) - set(known))
+    if unknown:
+        raise ValueError(f"unknown {what} {', '.join(unknown)}; choose among {', '.join(known)}")
+
+
+def trained(recipe: str, settings: Mapping[str, Any], folder: Path, device: str, listener: Listener | None) -> Model:
+    """The model of a row, trained in its folder as far as it was not."""
+    run_recipe(prepare(recipe, find_recipe(recipe).resolve(settings), folder, device, listener), folder, resume=True)
+    return load(folder, device)
 
 
 def seeds_of(rows: Mapping[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -13,16 +13,15 @@ from coset.data.catalog import open_dataset
 from coset.files import atomic_write
 from coset.metrics.evaluate import Rate, evaluate
 from coset.metrics.reference import load_reference
-from coset.model import Model, load
+from coset.model import Model
 from coset.processes.neural import Neural
 from coset.processes.steps import EulerMaruyama
-from coset.recipes.registry import find_recipe
 from coset.reproduce.plots import NO_PLOT, save_figure
 from coset.reproduce.quality_steps import RATES, parse_sampler, reference_name
 from coset.reproduce.record import Record, heading, markdown_table
+from coset.reproduce.rows import check_known, trained
 from coset.samplers.solvers import SOLVERS
 from coset.training.log import Listener
-from coset.training.runs import prepare, run_recipe
 
 NAME = "end-steps"
 STEPS = (50, 100, 250, 500, 1000)
@@ -90,9 +89,7 @@ def run(
     A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
     holds the rows of another study.
     """
-    unknown = sorted(set(rows) - set(ROWS))
-    if unknown:
-        raise ValueError(f"unknown row {', '.join(unknown)}; choose among {', '.join(ROWS)}")
+    check_known("row", rows, ROWS)
     record = Record.open(NAME, folder, asdict(study))
     for seed in seeds:
         for row in rows:
@@ -112,9 +109,8 @@ def _trained(study: Study, row: str, seed: int, folder: Path, device: str, liste
     spec = ROWS[row]
     folder = folder / f"{spec.trained or row}-{seed}"
     budget = {"data": study.data, "molecules": study.molecules, "validate_every": max(study.molecules // 20, 1)}
-    settings = find_recipe(spec.recipe).resolve(TRAINING | budget | dict(spec.settings) | {"seed": seed})
-    run_recipe(prepare(spec.recipe, settings, folder, device, listener), folder, resume=True)
-    model = load(folder, device)
+    settings = TRAINING | budget | dict(spec.settings) | {"seed": seed}
+    model = trained(spec.recipe, settings, folder, device, listener)
     if not spec.euler:
         return model
     process = cast(Neural, model.diffusion.process).with_step(EulerMaruyama())

@@ -117,7 +117,7 @@ def _frames(
     model: Model, points: Float[Tensor, "k b n 3"], drawn: Cloud, times: Float[Tensor, "k"], number: int, row: int
 ) -> list[Molecule]:
     """Some frames of the way of one molecule of the batch, in Angstrom; none where it leaves the finite."""
-    way = points[:, row] * float(getattr(model.diffusion.codec, "scale_x", 1.0))
+    way = points[:, row] * model.diffusion.codec.unit
     if not bool((way.abs() <= FARTHEST).all()):
         return []
     kind = drawn.take(torch.tensor([row], device=way.device))

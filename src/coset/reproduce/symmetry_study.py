@@ -16,15 +16,13 @@ from coset.diffusion import Diffusion
 from coset.files import atomic_write
 from coset.likelihood import Settings, likelihood
 from coset.metrics.evaluate import evaluate
-from coset.model import Model, load
+from coset.model import Model
 from coset.noise import Noise
-from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import run_rows, seeds_of
+from coset.reproduce.rows import run_rows, seeds_of, trained
 from coset.symmetry.rotations import haar
 from coset.symmetry.targets import plain
 from coset.training.log import Listener, read_log
-from coset.training.runs import prepare, run_recipe
 
 NAME = "symmetry-study"
 # Row: recipe, settings beside the study's own, and what it is.
@@ -100,10 +98,8 @@ def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener:
     recipe, extra, _ = ROWS[row]
     sizes = SIZES["edm" if recipe == "edm" else "transformer"] | SIZES.get(recipe, {})
     budget = {"data": study.data, "molecules": study.molecules, "validate_every": max(study.molecules // 20, 1)}
-    settings = find_recipe(recipe).resolve(TRAINING | sizes | budget | extra | {"seed": seed})
-    prepared = prepare(recipe, settings, folder, device, listener)
-    run_recipe(prepared, folder, resume=True)
-    return measure(load(folder, device), open_dataset(study.data), study) | {
+    model = trained(recipe, TRAINING | sizes | budget | extra | {"seed": seed}, folder, device, listener)
+    return measure(model, open_dataset(study.data), study) | {
         "curve": [
             [record["molecules"], round(record["seconds"], 1), record["valid_loss"]]
             for record in read_log(folder / "log.jsonl")

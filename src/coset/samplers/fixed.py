@@ -20,7 +20,7 @@ from coset.interfaces import Denoiser, Schedule
 from coset.molecule import Molecule, Vocabulary
 from coset.noise import Noise
 from coset.samplers.fragments import check_fragment
-from coset.samplers.growth import Growth, schedule_of
+from coset.samplers.growth import Growth, bounding_schedule
 from coset.samplers.motion import Motion
 from coset.samplers.sizes import SizeDistribution
 
@@ -78,8 +78,8 @@ class Fixed:
         """The diffusion whose every estimate holds the fragment. Its codec must encode each atom on its own."""
         device = next(diffusion.parameters()).device
         known = diffusion.codec.encode(_clean(self.fragment, vocabulary).to(device))
-        growth = Growth.of(self.fragment, unit=float(getattr(diffusion.codec, "scale_x", 1.0)))
-        schedule = schedule_of(diffusion.process)
+        growth = Growth.of(self.fragment, unit=diffusion.codec.unit)
+        schedule = bounding_schedule(diffusion.process)
         denoiser = Anchored(diffusion.denoiser, known.x[0], known.h[0], growth, schedule)
         return diffusion.having(denoiser=denoiser)
 

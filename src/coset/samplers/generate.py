@@ -114,8 +114,7 @@ def _phases(diffusion: Diffusion, sampling: Sampling) -> Solver:
         solver = Churned(solver, sampling.churn)
     if sampling.late is None:
         return solver
-    unit = float(getattr(diffusion.codec, "scale_x", 1.0))  # Angstrom an encoded unit of length
-    log_snr = torch.tensor([-2 * math.log(sampling.late / unit)], dtype=torch.float64)
+    log_snr = torch.tensor([-2 * math.log(sampling.late / diffusion.codec.unit)], dtype=torch.float64)
     return Phases(solver, WithEta(SOLVERS["ancestral"], 1.0), float(schedule_of(diffusion.process).time(log_snr)))
 
 

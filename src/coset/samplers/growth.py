@@ -80,7 +80,7 @@ class Growth:
         return spread * sigma.square() / (sigma.square() + spread * alpha.square())
 
 
-def schedule_of(process: Process) -> Schedule:
+def bounding_schedule(process: Process) -> Schedule:
     """That of the process, or the one that a learned process holds to at both ends of time."""
     for holder in (process, getattr(process, "transform", None), getattr(process, "formula", None)):
         if isinstance(found := getattr(holder, "schedule", None), Schedule):

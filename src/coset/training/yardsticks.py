@@ -94,7 +94,7 @@ class Levels:
         if schedule is None:
             name = type(diffusion.process).__name__
             raise ValueError(f"{name} has no noise level in Angstrom; train it with yardstick_molecules=0")
-        return cls(schedule, float(getattr(diffusion.codec, "scale_x", 1.0)))
+        return cls(schedule, diffusion.codec.unit)
 
     def time(self, noise: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         """When the positions have this noise."""
