@@ -23,7 +23,8 @@ class Condition:
     scalars: properties, composition, fingerprints. nodes, edges: features of a molecular graph.
     vectors: positions or directions that rotate with the cloud. previous: an earlier clean estimate.
     automorphisms: permutations of the atoms that leave the molecule as it is, each as the order of its atoms; rows of
-    -1 where a molecule has fewer than others.
+    -1 where a molecule has fewer than others. told: `scalars` as a network hears them, added to the token of every atom
+    (`networks.conditioned`).
     """
 
     scalars: Float[Tensor, "b f"] | None = None
@@ -32,6 +33,7 @@ class Condition:
     vectors: Float[Tensor, "b n k d"] | None = None
     previous: Cloud | None = None
     automorphisms: Int[Tensor, "b g n"] | None = None
+    told: Float[Tensor, "b w"] | None = None
 
     def rotate(self, rotation: Float[Tensor, "b d d"]) -> Condition:
         """Acts on `vectors` and `previous`; the rest is invariant."""

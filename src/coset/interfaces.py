@@ -37,7 +37,13 @@ __all__ = [
 
 
 class Network(nn.Module, ABC):
-    """Maps a noisy cloud to a cloud of the same shape; what it means is for a `Denoiser` to say."""
+    """Maps a noisy cloud to a cloud of the same shape; what it means is for a `Denoiser` to say.
+
+    width: channels of an atom's token, to which it adds `condition.told` (`networks.embeddings.with_told`); 0 for a
+    network that cannot be told anything.
+    """
+
+    width: int = 0
 
     @abstractmethod
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud: ...

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from coset.cloud import Condition
+from coset.networks.conditioned import Conditioned
+from coset.networks.mlp import MLP
 from coset.noise import Noise
 from coset.recipes.registry import RECIPES, build, find_recipe
 from coset.symmetry.checks import assert_equivariant
+from coset.training.warm_start import warm_start
 from example_clouds import small_molecules
 
 TINY = {"width": 16, "depth": 1, "vector_width": 8, "edge_width": 8, "heads": 2, "kernels": 8, "pair": 8, "move": 8}
@@ -59,6 +62,26 @@ def test_told_or_not_an_equivariant_denoiser_stays_so(name):
     told = diffusion.denoiser(z, torch.full((4,), 0.4).double(), NOISE)
     assert told.condition is not None and told.condition.previous is previous
     assert told.h.shape == z.h.shape
+
+
+@pytest.mark.parametrize("name", ["edm", "gdm", "dit", "edm_eqgat", "coset", "coset_plain"])
+def test_what_a_model_is_told_changes_a_trained_one_by_nothing_at_first(name):
+    """The embedding ends with zeros: a told model that begins with a plain one's weights is the same function."""
+    untold, told = tiny(name, condition=()), tiny(name)
+    for values in untold.parameters():
+        values.data += 0.05 * torch.randn(values.shape, generator=torch.Generator().manual_seed(1))
+    copied = warm_start(told, untold, "the other")
+    assert copied == sum(values.numel() for values in untold.parameters())
+    z, t = untold.codec.encode(small_molecules(4)), torch.full((4,), 0.4)
+    known = Condition(scalars=torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+    same, plain = told.denoiser(replace(z, condition=known), t, NOISE), untold.denoiser(z, t, NOISE)
+    torch.testing.assert_close((same.x, same.h), (plain.x, plain.h))
+    assert same.condition is known
+
+
+def test_a_network_without_tokens_cannot_be_told():
+    with pytest.raises(ValueError, match="a network of tokens can be told something; MLP has none"):
+        Conditioned(MLP(1, 3), 4, 8)
 
 
 def test_without_conditions_nothing_is_added():

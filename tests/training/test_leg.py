@@ -95,6 +95,36 @@ def test_the_top_entry_is_read(queue):
     assert entry.weights == queue.parent.parent / "weights/tiny.safetensors" and entry.card is None
 
 
+TOLD = """
+## told
+- recipe: edm
+- settings: width=16 depth=1 batch=16 ema=[0.9] validate_molecules=16 sample_molecules=0 condition=[composition]
+- weights: weights/told.safetensors
+- raw: training/told.raw.safetensors
+- molecules seen: 0
+- metrics: none yet
+"""
+
+
+def test_another_run_of_the_queue_may_begin_with_a_model_that_was_told_nothing(queue, tmp_path):
+    run_leg(queue, tmp_path / "leg1")
+    queue.write_text(queue.read_text() + TOLD)
+    start = tmp_path / "weights" / "tiny.safetensors"
+    settings = SOME | {"init": str(start), "lr": 1e-12, "warmup": 0}  # stands still
+    leg = Leg.plan(queue, 1.0, settings, "told")
+    card = leg.train(tmp_path / "leg2", "cpu", None, molecules=2)
+    leg.install(tmp_path / "leg2")
+    told, plain = load(tmp_path / "weights" / "told.safetensors"), load(start)
+    assert told.card["settings"]["condition"] == ["composition"] and card["molecules_seen"] == 160
+    own = {name.replace("network.network", "network"): value for name, value in told.diffusion.named_parameters()}
+    for name, value in plain.diffusion.named_parameters():
+        assert torch.allclose(own[name], value, atol=1e-3)
+    text = queue.read_text()
+    assert text.count("- molecules seen: 160\n") == 2 and text.count("- metrics: none yet") == 1
+    with pytest.raises(ValueError, match=r"holds no run untold; its runs: tiny, later, told"):
+        read_entry(queue, "untold")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("# nothing\n", "holds no run"), ("## a\n- recipe: edm\n", "lacks settings, weights, raw")],

@@ -104,7 +104,8 @@ def print_settings(recipe: str, settings: Training) -> None:
 def leg(
     minutes: Annotated[float, typer.Option(help="Minutes of training, now.")],
     total: Annotated[float | None, typer.Option(help="Minutes of the whole leg, if it takes several calls.")] = None,
-    queue: Annotated[Path, typer.Option(help="The queue; its top entry is trained.")] = Path("training/QUEUE.md"),
+    queue: Annotated[Path, typer.Option(help="The queue; its top run is trained.")] = Path("training/QUEUE.md"),
+    run: Annotated[str | None, typer.Option("--run", help="Another run of the queue, by name.")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the leg.")] = Path("runs/leg"),
     data: Annotated[str | None, typer.Option(help="Data set or a store's folder; as queued without.")] = None,
     settings: Settings = None,
@@ -112,13 +113,13 @@ def leg(
     install: Annotated[bool, typer.Option(help="Put the new weights and numbers where the queue says.")] = False,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Train the queue's top run for some minutes from its last weights, and export it with a card."""
+    """Train the queue's top run, or another, for some minutes from its last weights, and export it with a card."""
     use_large_pages()
     from coset.recipes.settings import parse_settings
     from coset.training.leg import Leg
 
     overrides = parse_settings(settings or ()) | ({"data": data} if data else {})
-    planned = Leg.plan(queue, total or minutes, overrides)
+    planned = Leg.plan(queue, total or minutes, overrides, run)
     with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command", out):
         card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate, minutes)
     metrics = card["metrics"]

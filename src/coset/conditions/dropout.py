@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from coset.cloud import Cloud
 from coset.conditions.layout import Layout
@@ -13,11 +15,12 @@ from coset.noise import Noise
 
 @dataclass(frozen=True)
 class Dropout:
-    """Forgets conditions in training, each kind of each molecule on its own (Ho & Salimans 2021).
+    """Forgets conditions in training (Ho & Salimans 2021), so that the model can be asked for some of them, or nothing.
 
-    rate: with which a kind is forgotten. Of those that are left pattern fingerprints lose bits, a share that is uniform
-    between none and all in half of the molecules: a part has fewer bits than its molecule, and is asked for in
-    sampling. Raises ValueError for rates outside [0, 1].
+    rate: share of the molecules of which nothing is told. Of the others between one and all kinds are, every number
+    equally often: kinds that were forgotten on their own would hardly ever leave one alone, which is how one asks. Of
+    those that are left pattern fingerprints lose bits, a share that is uniform between none and all in half of the
+    molecules: a part has fewer bits than its molecule. Raises ValueError for rates outside [0, 1].
     """
 
     layout: Layout
@@ -31,15 +34,19 @@ class Dropout:
         if cloud.condition is None or cloud.condition.scalars is None:
             return cloud
         scalars = cloud.condition.scalars.clone()
-        for number, (name, place) in enumerate(self.layout.slices.items()):
-            own = noise.number(number)
-            kept = (own.uniform() >= self.rate).to(scalars.dtype)
-            scalars[:, place] = scalars[:, place] * kept[:, None]
+        for kept, (name, place) in zip(self._kept(noise.fork(0)).T, self.layout.slices.items(), strict=True):
+            scalars[:, place] *= kept[:, None].to(scalars.dtype)
             if name == "pattern":
-                scalars[:, place.start + 1 : place.stop] *= self._thinned(own.fork(1), place.stop - place.start - 1)
+                scalars[:, place.start + 1 : place.stop] *= self._thinned(noise.fork(1), place.stop - place.start - 1)
         return replace(cloud, condition=replace(cloud.condition, scalars=scalars))
 
-    def _thinned(self, noise: Noise, bits: int) -> torch.Tensor:
+    def _kept(self, noise: Noise) -> Bool[Tensor, "b k"]:
+        kinds = len(self.layout.names)
+        anything, number = noise.fork(0).uniform(2).unbind(1)
+        rank = noise.fork(1).uniform(kinds).argsort(1).argsort(1)
+        return (rank <= (number * kinds).floor()[:, None]) & (anything >= self.rate)[:, None]
+
+    def _thinned(self, noise: Noise, bits: int) -> Float[Tensor, "b f"]:
         whole, share = noise.fork(0).uniform(2).unbind(1)
         share = torch.where(whole < 0.5, torch.ones_like(share), share)
         return (noise.fork(1).uniform(bits) < share[:, None]).float()

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coset.cloud import Cloud
+from coset.cloud import Cloud, Condition
 from coset.interfaces import Network
 
 
 class Conditioned(Network):
-    """For any network: an embedding of `Condition.scalars` joins each atom's features.
+    """For any network with tokens: an embedding of `Condition.scalars` is added to the token of every atom.
 
-    The network has `width` feature channels more than the cloud; those are lost on the way out. Scalars that are not
-    there are zeros. Equivariant where the network is, for scalars do not turn.
+    hidden: units of the embedding, whose last layer begins with zeros, so that a network that is trained already
+    begins as it was. Scalars that are not there are zeros. Equivariant where the network is, for scalars do not turn.
+    Raises ValueError for a network without tokens.
     """
 
-    def __init__(self, network: Network, scalars: int, width: int) -> None:
+    def __init__(self, network: Network, scalars: int, hidden: int) -> None:
         super().__init__()
-        self.network, self.scalars, self.width = network, scalars, width
-        self.embed = nn.Sequential(nn.Linear(scalars, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        if not network.width:
+            raise ValueError(f"a network of tokens can be told something; {type(network).__name__} has none")
+        self.network, self.scalars, self.width = network, scalars, network.width
+        self.embed = nn.Sequential(nn.Linear(scalars, hidden), nn.SiLU(), nn.Linear(hidden, self.width))
+        for values in self.embed[2].parameters():
+            nn.init.zeros_(values)
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
-        condition = z.condition
-        known, earlier = (condition.scalars, condition.previous) if condition else (None, None)
-        if known is None:
-            known = z.x.new_zeros(len(z), self.scalars)
-        told = self.embed(known.to(z.x.dtype))[:, None] * z.mask
-        if condition is not None and earlier is not None:
-            # An earlier estimate has as many channels as what it is an estimate of.
-            condition = replace(condition, previous=replace(earlier, h=F.pad(earlier.h, (0, self.width))))
-        out = self.network(replace(z, h=torch.cat([z.h, told], -1), condition=condition), t)
-        if out.condition is not None and earlier is not None:
-            out = replace(out, condition=replace(out.condition, previous=earlier))
-        return replace(out, h=out.h[..., : z.h.shape[-1]])
+        condition = z.condition or Condition()
+        known = z.x.new_zeros(len(z), self.scalars) if condition.scalars is None else condition.scalars
+        told = replace(condition, told=self.embed(known.to(z.x.dtype)))
+        out = self.network(replace(z, condition=told), t)
+        if out.condition is told:
+            return replace(out, condition=z.condition)
+        return out if out.condition is None else replace(out, condition=replace(out.condition, told=None))

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Field, Network
-from coset.networks.embeddings import AtomTokens, DistanceKernels, TimeEmbedding
+from coset.networks.embeddings import AtomTokens, DistanceKernels, TimeEmbedding, with_told
 from coset.networks.precision import trunk_autocast
 from coset.scales import CENTRED, Subspace
 
@@ -108,7 +108,7 @@ class DiT(Network):
         subspace: Subspace = CENTRED,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.subspace = subspace
+        self.subspace, self.width = subspace, width
         self.tokens = AtomTokens(features, width, kernels)
         self.trunk = Transformer(width, depth, heads)
         self.head = nn.Linear(width, 3 + features)
@@ -116,7 +116,8 @@ class DiT(Network):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
-        out = self.head(self.trunk(self.tokens(z.x, z.h, z.mask), z.mask, t)) * z.mask
+        tokens = with_told(self.tokens(z.x, z.h, z.mask), z)
+        out = self.head(self.trunk(tokens, z.mask, t)) * z.mask
         return replace(z, x=self.subspace.project(out[..., :3], z.mask), h=out[..., 3:])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Network
-from coset.networks.embeddings import squared_distances
+from coset.networks.embeddings import squared_distances, with_told
 from coset.networks.messages import MessageLayer, PairLinear, real_pairs, with_time
 from coset.networks.precision import trunk_autocast
 
@@ -46,6 +46,7 @@ class EGNN(Network):
 
     def __init__(self, features: int, width: int = 256, depth: int = 9) -> None:
         super().__init__()
+        self.width = width
         self.embed = nn.Linear(features + 1, width)
         self.messages = nn.ModuleList(MessageLayer(width, edges=2) for _ in range(depth))
         self.coordinates = nn.ModuleList(CoordinateLayer(width, edges=2) for _ in range(depth))
@@ -53,7 +54,7 @@ class EGNN(Network):
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         pairs, x = real_pairs(z.mask), z.x
-        h = self.embed(with_time(z.h, t, z.mask))
+        h = with_told(self.embed(with_time(z.h, t, z.mask)), z)
         first = squared_distances(z.x)
         for message, coordinate in zip(self.messages, self.coordinates, strict=True):
             edges = torch.stack([squared_distances(x), first], -1)

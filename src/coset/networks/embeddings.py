@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coset.cloud import Cloud
+
 
 class TimeEmbedding(nn.Module):
     """Sines and cosines of t in [0, 1] through a two-layer MLP (Peebles & Xie 2023).
@@ -48,6 +50,13 @@ class DistanceKernels(nn.Module):
         scaled = (distances(x)[..., None] - self.means) / widths
         density = torch.exp(-0.5 * scaled.square()) / (math.sqrt(2 * math.pi) * widths)
         return torch.einsum("bijk,bj->bik", density, mask[..., 0]) / mask.sum(1, keepdim=True)
+
+
+def with_told(tokens: Float[Tensor, "b n w"], z: Cloud) -> Float[Tensor, "b n w"]:
+    """Tokens of a cloud's atoms, and what the network is told of the whole cloud, if anything."""
+    if z.condition is None or z.condition.told is None:
+        return tokens
+    return tokens + z.condition.told[:, None].to(tokens.dtype)
 
 
 class AtomTokens(nn.Module):

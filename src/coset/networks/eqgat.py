@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Field, Network
+from coset.networks.embeddings import with_told
 from coset.networks.messages import PairLinear, real_pairs
 from coset.networks.precision import trunk_autocast
 
@@ -229,7 +230,7 @@ class Encoder(nn.Module):
         x, mask, pairs = center(z.x, z.mask), z.mask, real_pairs(z.mask)
         time = self.time(t.to(x.dtype))
         invariants, arrows, radius = self.geometry(x)
-        s = self.mixed(self.atoms(z.h) + self.atoms_time(time)[:, None]) * mask
+        s = self.mixed(with_told(self.atoms(z.h) + self.atoms_time(time)[:, None], z)) * mask
         v = x.new_zeros(*x.shape, self.vectors)
         geometry = radius, arrows * pairs, pairs, (invariants, *self.pairs(time))
         for layer in self.layers:
@@ -247,6 +248,7 @@ class EQGAT(Network):
     def __init__(self, features: int, shape: Shape | None = None) -> None:
         super().__init__()
         shape = shape or Shape()
+        self.width = shape.width
         self.encoder = Encoder(features, shape)
         self.scalars = _perceptron(shape.width, shape.width, features)
         self.vectors = nn.Linear(shape.vectors, 1, bias=False)

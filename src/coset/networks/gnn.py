@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Network
+from coset.networks.embeddings import with_told
 from coset.networks.messages import MessageLayer, real_pairs, with_time
 from coset.networks.precision import trunk_autocast
 
@@ -22,13 +23,14 @@ class GNN(Network):
 
     def __init__(self, features: int, width: int = 256, depth: int = 9) -> None:
         super().__init__()
+        self.width = width
         self.embed = nn.Linear(3 + features + 1, width)
         self.messages = nn.ModuleList(MessageLayer(width) for _ in range(depth))
         self.head = nn.Linear(width, 3 + features + 1)
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         pairs = real_pairs(z.mask)
-        h = self.embed(with_time(torch.cat([z.x, z.h], -1), t, z.mask))
+        h = with_told(self.embed(with_time(torch.cat([z.x, z.h], -1), t, z.mask)), z)
         with trunk_autocast(self, z.x):
             for message in self.messages:
                 h = message(h, None, pairs) * z.mask

@@ -38,7 +38,7 @@ class WithPrevious(Network):
 
     def __init__(self, network: Network, spread: float) -> None:
         super().__init__()
-        self.network, self.spread = network, spread
+        self.network, self.spread, self.width = network, spread, network.width
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         before = z.condition.previous if z.condition else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud, Condition, center, per_atom
 from coset.interfaces import Network
-from coset.networks.embeddings import TimeEmbedding, distances
+from coset.networks.embeddings import TimeEmbedding, distances, with_told
 from coset.networks.precision import trunk_autocast
 from coset.networks.preconditioning import Karras, sigma_of
 
@@ -183,7 +183,7 @@ class Pairformer(Network):
         width, pair, stages = shape.width, shape.pair, shape.stages
         if not 1 <= stages <= shape.depth:
             raise ValueError(f"stages must lie between 1 and depth={shape.depth}; got {stages}")
-        self.karras, self.informed = karras, shape.previous
+        self.karras, self.informed, self.width = karras, shape.previous, width
         self.radial, self.level = RadialBasis(), TimeEmbedding(width, frequencies=64, max_period=64.0)
         self.tokens, self.pooled = nn.Linear((1 + shape.previous) * features + 3, width), nn.Linear(pair, width)
         size = self.radial.size
@@ -211,7 +211,7 @@ class Pairformer(Network):
             level = F.silu(self.level(16 * t))
             pairs = self.pairs[0](radial, level, before)
             near = (pairs * real[..., None]).sum(2) / mask.sum(1, keepdim=True)
-            tokens = self.tokens(self._features(z)) + self.pooled(near)
+            tokens = with_told(self.tokens(self._features(z)) + self.pooled(near), z)
             modulation = self.modulation(level).unflatten(-1, (6, -1))
         clouds, displacement, done = [(x, distance)], torch.zeros_like(x), 0
         for stage, move in enumerate(self.moves):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from coset.codecs.features import Features
@@ -54,11 +52,9 @@ def qm9_features(process: Affine, types: int) -> Features:
     return Features(types, std=float(sigma / alpha))
 
 
-def told(network: Callable[[int], Network], features: int, s: Training, types: int) -> Network:
-    """A network for so many feature channels, told of what the settings name; `network` makes it for any number."""
-    if not s.condition:
-        return network(features)
-    return Conditioned(network(features + s.condition_width), layout_of(s, types).size, s.condition_width)
+def told(network: Network, s: Training, types: int) -> Network:
+    """The network, told of what the settings name, if anything."""
+    return Conditioned(network, layout_of(s, types).size, s.condition_width) if s.condition else network
 
 
 def forgetful(s: Training, types: int, augment: Augmentation | None = None) -> Augmentation | None:

@@ -8,8 +8,6 @@ as GeoBFN and UniGEM have it, the exact rotation-averaged target of `coset.symme
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -49,17 +47,14 @@ def coset(s: Paired, types: int) -> Diffusion:
     stages, orders = min(s.stages, s.depth), 4 if s.bond_weight else 0
     shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, stages, s.self_conditioning, orders)
     bonds = ((s.bond_weight, BondEntropy(bond_limits(types), s.type_scale)),) if s.bond_weight else ()
-    return _composed(lambda features: Pairformer(features, Karras(s.spread), shape), s, types, bonds)
+    return _composed(Pairformer(types, Karras(s.spread), shape), s, types, bonds)
 
 
 def coset_plain(s: Unpaired, types: int) -> Diffusion:
     """The same process and loss with a plain transformer trained on molecules in random poses."""
-
-    def network(features: int) -> Network:
-        if not s.self_conditioning:
-            return DiT(features, s.width, s.depth, s.heads, s.kernels)
-        return WithPrevious(DiT(2 * features + 3, s.width, s.depth, s.heads, s.kernels), s.spread)
-
+    features = 2 * types + 3 if s.self_conditioning else types
+    transformer = DiT(features, s.width, s.depth, s.heads, s.kernels)
+    network = WithPrevious(transformer, s.spread) if s.self_conditioning else transformer
     return _composed(network, s, types, augment=random_rotation)
 
 
@@ -75,14 +70,14 @@ def bond_limits(types: int) -> Tensor:
 
 
 def _composed(
-    network: Callable[[int], Network],
+    network: Network,
     s: Composite,
     types: int,
     more: tuple[tuple[float, Term], ...] = (),
     augment: Augmentation | None = None,
 ) -> Diffusion:
     schedule = Exploding(s.sigma_min, s.sigma_max)
-    denoiser = Preconditioned(told(network, types, s, types), schedule, Karras(s.spread), OneHot(s.type_scale))
+    denoiser = Preconditioned(told(network, s, types), schedule, Karras(s.spread), OneHot(s.type_scale))
     weight = KarrasWeight(schedule, s.spread)
     terms: list[tuple[float, Term]] = [
         (s.position_weight, PositionError(weight)),

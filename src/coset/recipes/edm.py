@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from coset.diffusion import Augmentation, Diffusion
 from coset.interfaces import Network
 from coset.networks.egnn import EGNN
@@ -28,28 +26,26 @@ SIZES_EQGAT = {
 
 def edm(s: MessagePassing, types: int) -> Diffusion:
     """Equivariant by its network: EGNN, noise prediction, polynomial schedule."""
-    return _composed(lambda features: EGNN(features, s.width, s.depth), s, types)
+    return _composed(EGNN(types + 1, s.width, s.depth), s, types)
 
 
 def edm_eqgat(s: Vectorial, types: int) -> Diffusion:
     """Equivariant by its network: END's, of scalar and vector channels, in EDM's place for it."""
     shape = Shape(s.width, s.vector_width, s.edge_width, s.depth)
-    return _composed(lambda features: EQGAT(features, shape), s, types)
+    return _composed(EQGAT(types + 1, shape), s, types)
 
 
 def gdm(s: MessagePassing, types: int) -> Diffusion:
     """No symmetry: a message-passing network that sees raw coordinates."""
-    return _composed(lambda features: GNN(features, s.width, s.depth), s, types)
+    return _composed(GNN(types + 1, s.width, s.depth), s, types)
 
 
 def gdm_aug(s: MessagePassing, types: int) -> Diffusion:
     """Symmetry from the data: `gdm` trained on molecules in random poses."""
-    return _composed(lambda features: GNN(features, s.width, s.depth), s, types, random_rotation)
+    return _composed(GNN(types + 1, s.width, s.depth), s, types, random_rotation)
 
 
-def _composed(
-    network: Callable[[int], Network], s: Scheduled, types: int, augment: Augmentation | None = None
-) -> Diffusion:
+def _composed(network: Network, s: Scheduled, types: int, augment: Augmentation | None = None) -> Diffusion:
     process = affine_process(s)
-    denoiser = predicting(told(network, types + 1, s, types), process, s)
+    denoiser = predicting(told(network, s, types), process, s)
     return affine_diffusion(types, process, denoiser, s, augment)

@@ -68,7 +68,7 @@ def end_symdiff(s: Posed, types: int) -> Diffusion:
     field = PosedField(plain, VectorFrame(EGNN(types, s.pose_width, s.pose_depth)))
     process = Neural(Learned(field, Geometric(DELTA), spread), OfSchedule(CLOCK), step_of(s))
     pose = PoseTransformer(3, s.pose_width, s.pose_depth, s.pose_heads, s.pose_kernels)
-    denoiser = FromResidual(told(lambda features: DiT(features, s.width, s.depth, s.heads, s.kernels), types, s, types))
+    denoiser = FromResidual(told(DiT(types, s.width, s.depth, s.heads, s.kernels), s, types))
     return _diffusion(process, Symmetrised(denoiser, RecursiveFrame(pose, reflections=False)), s, types)
 
 
@@ -78,9 +78,7 @@ def _learned(s: Drifting, types: int, spread: Spread, schedule: Schedule | None 
 
 
 def _composed(process: PathProcess, s: Drifting, types: int) -> Diffusion:
-    return _diffusion(
-        process, FromResidual(told(lambda features: EQGAT(features, shape_of(s)), types, s, types)), s, types
-    )
+    return _diffusion(process, FromResidual(told(EQGAT(types, shape_of(s)), s, types)), s, types)
 
 
 def _diffusion(process: PathProcess, denoiser: Denoiser, s: Drifting, types: int) -> Diffusion:

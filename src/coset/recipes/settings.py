@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +19,8 @@ class Training(BaseModel):
     rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
     optimiser: AdamW, or Muon for the matrices of hidden layers beside it; lr and weight_decay serve both.
     condition: what the model is told of a molecule: composition, pattern or morgan (fingerprints), properties by name;
-    each is forgotten with condition_dropout, and together they are condition_width features of every atom.
+    of a share condition_dropout nothing, of the others some of these. condition_width: hidden units of the embedding
+    that every atom's token hears them by.
     target: the clean cloud, or its mean over the poses that may lie behind the noisy one: exact, or by `target_draws`
     Haar draws (haar), the true pose among them and softened (released). target_group: rotations, with reflections o3.
     """
@@ -45,7 +47,7 @@ class Training(BaseModel):
     compile: bool = False
     condition: tuple[str, ...] = ()
     condition_dropout: float = Field(0.1, ge=0, le=1)
-    condition_width: int = Field(32, ge=1)
+    condition_width: int = Field(128, ge=1)
     target: Literal["plain", "exact", "haar", "released"] = "plain"
     target_group: Literal["so3", "o3"] = "so3"
     target_draws: int = Field(64, ge=1)
@@ -243,14 +245,23 @@ class Posed(Drifting):
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """`key=value` pairs; a value is JSON where it parses as such (3, 1e-4, true, null, [0.999]), else text."""
+    """`key=value` pairs; a value is JSON where it parses as such (3, 1e-4, true, null, [0.999]), else text.
+
+    Words in brackets need no quotes: [composition,pattern].
+    """
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ValueError(f"--set expects key=value; got {pair!r}")
-        try:
-            settings[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            settings[key.strip()] = text
+        settings[key.strip()] = _value(text)
     return settings
+
+
+def _value(text: str) -> Any:
+    with suppress(json.JSONDecodeError):
+        return json.loads(text)
+    words = text.strip()
+    if words.startswith("[") and words.endswith("]"):
+        return [word.strip() for word in words[1:-1].split(",")]
+    return text

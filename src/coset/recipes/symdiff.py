@@ -66,8 +66,5 @@ def drawn(denoiser: Denoiser, s: Haar) -> Denoiser:
 
 def transformer(s: Plain, types: int, process: Affine) -> Denoiser:
     """SymDiff's transformer."""
-
-    def network(features: int) -> DiT:
-        return DiT(features, s.width, s.depth, s.heads, s.kernels, subspace_of(s))
-
-    return predicting(told(network, types + 1, s, types), process, s)
+    network = DiT(types + 1, s.width, s.depth, s.heads, s.kernels, subspace_of(s))
+    return predicting(told(network, s, types), process, s)

@@ -1,7 +1,7 @@
 """Legs: a long training in pieces, each from the last one's weights, on whatever machine there is.
 
-The queue is a Markdown file; each `## NAME` is a run, the top one is trained. Lines `- key: value` under it hold the
-recipe, its settings, the paths of the weights and what they have reached:
+The queue is a Markdown file; each `## NAME` is a run, the top one is trained unless another is named. Lines
+`- key: value` under it hold the recipe, its settings, the paths of the weights and what they have reached:
 
     ## qm9
     - recipe: edm
@@ -35,6 +35,7 @@ from coset.training.log import Listener
 from coset.training.loop import Run, train
 from coset.training.runs import begin, export, prepare
 from coset.training.state import State, load_parameters
+from coset.training.warm_start import warm_start
 
 RAW = "raw.safetensors"
 WARMUP = 500  # the optimiser starts afresh in every leg
@@ -42,7 +43,7 @@ WARMUP = 500  # the optimiser starts afresh in every leg
 
 @dataclass(frozen=True)
 class Entry:
-    """The top of the queue. weights: EMA, fp16, beside it the card; raw: bf16. Paths start at the queue's project."""
+    """A run of the queue. weights: EMA, fp16, beside it the card; raw: bf16. Paths start at the queue's project."""
 
     name: str
     recipe: str
@@ -57,20 +58,23 @@ class Entry:
         return json.loads(path.read_text()) if path.is_file() else None
 
 
-def read_entry(queue: Path) -> Entry:
-    """The top entry. Raises ValueError naming what it lacks."""
+def read_entry(queue: Path, name: str | None = None) -> Entry:
+    """The entry of that name, the top one without. Raises ValueError naming what it lacks, or the runs there are."""
     if not queue.is_file():
         raise FileNotFoundError(f"no training queue at {queue}; run from the project's folder or give --queue")
-    heading = re.search(r"^## (\S+)\n(.*?)(?=^## |\Z)", queue.read_text(), re.MULTILINE | re.DOTALL)
-    if heading is None:
+    entries = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", queue.read_text(), re.MULTILINE | re.DOTALL))
+    if not entries:
         raise ValueError(f"{queue} holds no run; expected a heading `## NAME` with `- key: value` lines under it")
-    values = dict(re.findall(r"^- ([a-z ]+): (.*)$", heading[2], re.MULTILINE))
+    chosen: str = name or next(iter(entries))
+    if chosen not in entries:
+        raise ValueError(f"{queue} holds no run {chosen}; its runs: {', '.join(entries)}")
+    values = dict(re.findall(r"^- ([a-z ]+): (.*)$", entries[chosen], re.MULTILINE))
     missing = [key for key in ("recipe", "settings", "weights", "raw") if key not in values]
     if missing:
-        raise ValueError(f"{queue}: the run {heading[1]} lacks {', '.join(missing)}; write `- {missing[0]}: ...`")
+        raise ValueError(f"{queue}: the run {chosen} lacks {', '.join(missing)}; write `- {missing[0]}: ...`")
     root = queue.resolve().parent.parent
     settings = parse_settings(values["settings"].split())
-    return Entry(heading[1], values["recipe"], settings, root / values["weights"], root / values["raw"])
+    return Entry(chosen, values["recipe"], settings, root / values["weights"], root / values["raw"])
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,12 @@ class Leg:
     settings: Training
 
     @classmethod
-    def plan(cls, queue: Path, minutes: float, overrides: dict[str, Any]) -> Leg:
-        """Settings of the entry with this leg's minutes, a warm-up, and a seed of its own (other noise and order).
+    def plan(cls, queue: Path, minutes: float, overrides: dict[str, Any], name: str | None = None) -> Leg:
+        """Settings of an entry with this leg's minutes, a warm-up, and a seed of its own (other noise and order).
 
-        minutes: of the whole leg, which the learning rate follows.
+        minutes: of the whole leg, which the learning rate follows. name: the entry's, the top one without.
         """
-        entry = read_entry(queue)
+        entry = read_entry(queue, name)
         seed = len((entry.card or {}).get("legs", []))
         own = {"minutes": minutes, "molecules": None, "warmup": WARMUP, "seed": seed}
         settings = find_recipe(entry.recipe).resolve({**entry.settings, **own, **overrides})
@@ -120,11 +124,13 @@ class Leg:
                 shutil.copyfileobj(data, file)
         card = self.entry.card
         assert card is not None
-        write_progress(self.queue, card)
+        write_progress(self.queue, self.entry.name, card)
 
     def _state(self, run: Run, folder: Path) -> State:
         """Where this leg stands: at its checkpoint in the folder, or at the last leg's weights."""
         diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(run.device)
+        if self.settings.init and not self.entry.raw.is_file():
+            warm_start(diffusion, load(self.settings.init, run.device).diffusion, self.settings.init)
         state = State.start(diffusion, self.settings)
         self._start(state)
         begin(run, state, folder, but=("minutes", "seed"))
@@ -171,15 +177,15 @@ def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -
     return card
 
 
-def write_progress(queue: Path, card: dict[str, Any]) -> None:
-    """Updates `molecules seen` and `metrics` of the top entry."""
+def write_progress(queue: Path, name: str, card: dict[str, Any]) -> None:
+    """Updates `molecules seen` and `metrics` of the entry of that name."""
     metrics = card["metrics"]
     rates = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}" for name, value in metrics["rates"].items())
-    text = queue.read_text()
+    before, heading, text = queue.read_text().partition(f"## {name}\n")
     text = re.sub(
         r"^- molecules seen: .*$", f"- molecules seen: {card['molecules_seen']:,}", text, count=1, flags=re.MULTILINE
     )
     line = f"- metrics: {rates} (%, {metrics['molecules']} molecules, {metrics['steps']} steps)"
     text = re.sub(r"^- metrics: .*$", line, text, count=1, flags=re.MULTILINE)
     with atomic_write(queue) as file:
-        file.write(text)
+        file.write(before + heading + text)

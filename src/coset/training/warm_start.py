@@ -31,5 +31,5 @@ def warm_start(diffusion: Diffusion, trained: Diffusion, source: str) -> int:
 
 def _from_network(name: str) -> str:
     """denoiser.denoiser.network.head.weight -> network.head.weight; frames keep their full name."""
-    parts = name.split(".")
-    return name if "frame" in parts or "network" not in parts else ".".join(parts[parts.index("network") :])
+    *wrappers, inner = name.split("network.")
+    return name if not wrappers or "frame" in name.split(".") else f"network.{inner}"
