@@ -160,6 +160,7 @@ def step_efficiency(
     draws: Annotated[int, typer.Option(min=1, help="Molecules drawn at each number of steps.")] = 500,
     steps: Annotated[str, typer.Option(help="Sampling steps, parted by commas.")] = "50,100,250,500,1000",
     rows: Rows = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Train twice as fast after minutes of compiling.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:  # fmt: skip
     """Learned noising (END) against fixed: quality at each number of steps; an hour a row on a CPU."""
@@ -169,9 +170,8 @@ def step_efficiency(
 
     study, chosen = Study(data, molecules, draws), parse_rows(rows, tuple(ROWS))
     with row_progress(1.0) as begin:
-        record = run(
-            study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), resolve_device(device), telling(begin)
-        )
+        where = resolve_device(device)
+        record = run(study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), where, telling(begin), compiled)
     finished(record.folder)
 
 

@@ -88,7 +88,7 @@ def resolve_run(
         raise ValueError(
             f"--resume keeps the settings of the run in {resumed}: {changes}; leave that out, or start anew"
         )
-    return name, saved
+    return name, asked  # which may be compiled where the run was not
 
 
 def print_settings(recipe: str, settings: Training) -> None:

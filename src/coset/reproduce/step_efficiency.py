@@ -83,9 +83,11 @@ def run(
     seeds: Sequence[int] = (0,),
     device: str = "cpu",
     begin: Callable[[str], Listener | None] = lambda row: None,
+    compiled: bool = False,
 ) -> Record:
     """Trains and measures what is not there yet, and writes the report anew after each number of steps.
 
+    compiled: trains by `torch.compile`, which takes minutes to begin and half the time then.
     A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
     holds the rows of another study.
     """
@@ -96,7 +98,8 @@ def run(
             labels = {f"{row}, {count} steps, seed {seed}": count for count in steps}
             if labels.keys() <= record.rows.keys():
                 continue
-            model = _trained(study, row, seed, folder / "runs", device, begin(f"{row} seed {seed}"))
+            more = {"seed": seed, "compile": compiled}
+            model = _trained(study, row, more, folder / "runs", device, begin(f"{row} seed {seed}"))
             for label, count in labels.items():
                 if label not in record.rows:
                     record.add(label, {"row": row, "seed": seed} | measure(model, ROWS[row], count, study.draws, seed))
@@ -105,11 +108,13 @@ def run(
     return record
 
 
-def _trained(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> Model:
+def _trained(
+    study: Study, row: str, more: Mapping[str, Any], folder: Path, device: str, listener: Listener | None
+) -> Model:
     spec = ROWS[row]
-    folder = folder / f"{spec.trained or row}-{seed}"
+    folder = folder / f"{spec.trained or row}-{more['seed']}"
     budget = {"data": study.data, "molecules": study.molecules, "validate_every": max(study.molecules // 20, 1)}
-    settings = TRAINING | budget | dict(spec.settings) | {"seed": seed}
+    settings = TRAINING | budget | dict(spec.settings) | more
     model = trained(spec.recipe, settings, folder, device, listener)
     if not spec.euler:
         return model

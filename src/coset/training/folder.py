@@ -74,6 +74,9 @@ def read_settings(folder: Path) -> tuple[str, Training]:
         raise ValueError(f"{path} is not the settings of a run ({error}); restore it, or start a new run") from None
 
 
+FREE = ("compile",)  # settings that change how fast a run is, not what it is: a resumed run may have others
+
+
 def check_same(checkpoint: Path, about: dict[str, Any], but: tuple[str, ...] = ()) -> None:
     """Raises ValueError naming what a checkpoint has other than this run has; settings named in `but` may differ."""
     saved = load_state(checkpoint).get("about")
@@ -97,6 +100,6 @@ def check_same(checkpoint: Path, about: dict[str, Any], but: tuple[str, ...] = (
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], but: tuple[str, ...] = ()) -> str:
-    """`key was old and is new`, for each key that differs; empty where none does."""
-    keys = [key for key in {**old, **new} if key not in but and old.get(key) != new.get(key)]
+    """`key was old and is new`, for each key that differs and matters; empty where none does."""
+    keys = [key for key in {**old, **new} if key not in (*but, *FREE) and old.get(key) != new.get(key)]
     return ", ".join(f"{key} was {json.dumps(old.get(key))} and is {json.dumps(new.get(key))}" for key in keys)
