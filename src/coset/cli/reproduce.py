@@ -160,7 +160,7 @@ def step_efficiency(
     draws: Annotated[int, typer.Option(min=1, help="Molecules drawn at each number of steps.")] = 500,
     steps: Annotated[str, typer.Option(help="Sampling steps, parted by commas.")] = "50,100,250,500,1000",
     rows: Rows = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Train twice as fast after minutes of compiling.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Twice as fast after minutes of compiling.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:  # fmt: skip
     """Learned noising (END) against fixed: quality at each number of steps; an hour a row on a CPU."""

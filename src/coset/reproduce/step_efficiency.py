@@ -114,7 +114,7 @@ def _trained(
     spec = ROWS[row]
     folder = folder / f"{spec.trained or row}-{more['seed']}"
     budget = {"data": study.data, "molecules": study.molecules, "validate_every": max(study.molecules // 20, 1)}
-    settings = TRAINING | budget | dict(spec.settings) | more
+    settings = TRAINING | budget | dict(spec.settings) | dict(more)
     model = trained(spec.recipe, settings, folder, device, listener)
     if not spec.euler:
         return model
