@@ -195,6 +195,30 @@ def trajectories(
     finished(record.folder)
 
 
+@app.command("joining")
+def joining(
+    out: Out = None,
+    model: Annotated[str, typer.Option(help="A packaged model's name, or a path.")] = "qm9",
+    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9",
+    fragments: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 50,
+    draws: Annotated[int, typer.Option(min=1, help="Molecules around each fragment.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 1,
+    kinds: Annotated[str | None, typer.Option(help="substituent, scaffold, linker; all without.")] = None,
+    resample: Annotated[str, typer.Option(help="Times each step is made, parted by commas.")] = "1,3",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Drawing around fragments of held-out molecules: how often what comes out is valid and in one piece."""
+    from coset.model import load
+    from coset.reproduce.joining import KINDS, NAME, Study, run
+
+    trained, study = load(model, resolve_device(device)), Study(data, fragments, draws, steps, seed)
+    chosen, times = parse_rows(kinds, tuple(KINDS)), parse_steps(resample, "--resample")
+    with row_progress(fragments * draws) as begin:
+        record = run(study, trained, out or FOLDER / NAME, chosen, times, begin)
+    finished(record.folder)
+
+
 @app.command("conditional")
 def conditional(
     out: Out = None,
@@ -240,11 +264,11 @@ def parse_numbers(text: str) -> list[float]:
     return found
 
 
-def parse_steps(text: str) -> list[int]:
+def parse_steps(text: str, option: str = "--steps") -> list[int]:
     """Different numbers from 1, parted by commas."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise ValueError(f"--steps expects different numbers from 1, such as 100 or 10,50,250; got {text!r}")
+        raise ValueError(f"{option} expects different numbers from 1, such as 100 or 10,50,250; got {text!r}")
     return [int(part) for part in parts]
 
 
