@@ -25,6 +25,7 @@ class Condition:
     automorphisms: permutations of the atoms that leave the molecule as it is, each as the order of its atoms; rows of
     -1 where a molecule has fewer than others. told: `scalars` as a network hears them, added to the token of every atom
     (`networks.conditioned`).
+    latent: what a codec makes of the clean cloud, where that is known already (`codecs.autoencoder`).
     """
 
     scalars: Float[Tensor, "b f"] | None = None
@@ -34,11 +35,12 @@ class Condition:
     previous: Cloud | None = None
     automorphisms: Int[Tensor, "b g n"] | None = None
     told: Float[Tensor, "b w"] | None = None
+    latent: Cloud | None = None
 
     def rotate(self, rotation: Float[Tensor, "b d d"]) -> Condition:
         """Acts on `vectors` and `previous`; the rest is invariant."""
         vectors = None if self.vectors is None else torch.einsum("bij,bnkj->bnki", rotation, self.vectors)
-        return replace(self, vectors=vectors, previous=self.previous and self.previous.rotate(rotation))
+        return replace(self, vectors=vectors, previous=self.previous and self.previous.rotate(rotation), latent=None)
 
     def permute(self, order: Int[Tensor, "b n"]) -> Condition:
         """Reorders all that is indexed by atoms; scalars stay."""
@@ -51,6 +53,7 @@ class Condition:
             edges=edges,
             vectors=None if self.vectors is None else _take(self.vectors, order),
             previous=self.previous and self.previous.permute(order),
+            latent=self.latent and self.latent.permute(order),
             automorphisms=None if self.automorphisms is None else _conjugate(self.automorphisms, order),
         )
 

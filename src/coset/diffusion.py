@@ -18,7 +18,10 @@ Augmentation = Callable[[Cloud, Noise], Cloud]
 
 
 class Diffusion(nn.Module):
-    """Holds built parts. `augment` moves encoded training clouds (random rotations for networks without symmetry)."""
+    """Holds built parts. `augment` moves encoded training clouds (random rotations for networks without symmetry).
+
+    joint: a codec that learns is trained beside the diffusion, by what it loses and not by the diffusion's loss.
+    """
 
     def __init__(
         self,
@@ -27,29 +30,33 @@ class Diffusion(nn.Module):
         denoiser: Denoiser,
         objective: Objective,
         augment: Augmentation | None = None,
+        joint: bool = False,
     ) -> None:
         super().__init__()
         self.codec, self.process, self.denoiser = codec, process, denoiser
-        self.objective, self.augment = objective, augment
+        self.objective, self.augment, self.joint = objective, augment, joint
 
     def forward(self, clean: Cloud, noise: Noise) -> Float[Tensor, "b"]:
         """The training loss of each molecule of a clean batch in natural units."""
         x0 = self.codec.encode(clean, noise.fork(1))
         if self.augment is not None:
             x0 = self.augment(x0, noise.fork(2))
-        return self.objective(self.process, self.denoiser, x0, noise.fork(0))
+        if not self.joint:
+            return self.objective(self.process, self.denoiser, x0, noise.fork(0))
+        lost = self.codec.lost(clean, noise.fork(3))
+        return self.objective(self.process, self.denoiser, x0.detach(), noise.fork(0)) + sum(lost.values())
 
     def having(self, process: Process | None = None, denoiser: Denoiser | None = None) -> Diffusion:
         """The same parts but those that are given."""
         process, denoiser = process or self.process, denoiser or self.denoiser
-        return Diffusion(self.codec, process, denoiser, self.objective, self.augment)
+        return Diffusion(self.codec, process, denoiser, self.objective, self.augment, self.joint)
 
     def with_target(self, target: Target) -> Diffusion:
         """The same parts trained towards another target; objectives without one stay as they are."""
         objective: Any = self.objective
         if hasattr(objective, "target"):
             objective = replace(objective, target=target)
-        return Diffusion(self.codec, self.process, self.denoiser, objective, self.augment)
+        return Diffusion(self.codec, self.process, self.denoiser, objective, self.augment, self.joint)
 
     def with_eta(self, eta: float) -> Diffusion:
         """The same parts with another randomness of the reverse chain: 1 ancestral, 0 deterministic."""

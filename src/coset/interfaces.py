@@ -169,9 +169,14 @@ class Output(ABC):
 
 
 class Codec(nn.Module, ABC):
-    """Between clean data in natural units and what the diffusion sees. unit: Angstrom an encoded unit of length."""
+    """Between clean data in natural units and what the diffusion sees.
+
+    unit: Angstrom an encoded unit of length. spatial: whether encoded positions are those of the atoms, in this unit
+    and any pose; those of a latent space are not.
+    """
 
     unit: float = 1.0
+    spatial: bool = True
 
     @property
     @abstractmethod
@@ -184,6 +189,14 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def output(self, z0: Cloud, estimate: Cloud) -> Output:
         """From the chain's end z_0 and the denoiser's last estimate at t = 0."""
+
+    def lost(self, clean: Cloud, noise: Noise) -> dict[str, Float[Tensor, "b"]]:
+        """What is lost on the way there and back, by name: a codec that learns is trained by the sum of all."""
+        return {}
+
+    def entropy(self, clean: Cloud) -> Float[Tensor, "b"]:
+        """Nats of what `encode` draws from the noise, given the clean cloud; 0 where it draws nothing."""
+        return clean.x.new_zeros(len(clean))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 
 import coset
+from coset.autoencoding import Autoencoding
 from coset.conditions.asked import Asked, ask
 from coset.conditions.layout import Layout
 from coset.conditions.table import Range
@@ -108,6 +109,11 @@ class Model:
             raise ValueError(f"the number of molecules must be at least 1 and at most {MOST_MOLECULES:,}; got {n}")
         if not -(2**63) < seed < 2**63 - 1:
             raise ValueError(f"a seed must fit into 64 bits; got {seed}")
+        if isinstance(self.diffusion, Autoencoding):
+            raise ValueError(
+                f"{self.name} is an autoencoder and draws no molecules; train a latent diffusion around it, such as "
+                "coset train radm_gnn --set codec=PATH"
+            )
         sampling, asked = self.sampling(**options), None
         if conditions is not None:
             asked = conditions if isinstance(conditions, Asked) else self.asked(conditions)

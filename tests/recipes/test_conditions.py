@@ -37,10 +37,10 @@ def losses(diffusion, scalars=None):
         return diffusion(clean(scalars), NOISE)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "autoencoder"])
 def test_losses_hear_conditions_and_zeros_are_none(name):
     diffusion, scalars = tiny(name), torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    for values in diffusion.parameters():  # last layers that begin with zeros would hear nothing
+    for values in diffusion.denoiser.parameters():  # last layers that begin with zeros would hear nothing
         values.data += 0.05 * torch.randn(values.shape, generator=torch.Generator().manual_seed(1))
     free = losses(diffusion)
     torch.testing.assert_close(losses(diffusion, torch.zeros(4, 8)), free)

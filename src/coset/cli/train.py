@@ -39,6 +39,7 @@ def train(
     from coset.training.events import summary_writer
     from coset.training.folder import CHECKPOINT, EVENTS, METRICS, MODEL
     from coset.training.runs import evaluate_run, prepare, run_recipe
+    from coset.training.stages import FOLDER, needs_codec
 
     if recipe is None and not resume:
         raise ValueError("train needs a recipe's name, or --resume with --out; see coset recipes")
@@ -57,6 +58,9 @@ def train(
         with progress_bar(f"training {recipe}", 1.0) as update:
             run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
             say(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
+            if needs_codec(resolved) and not run.checkpoint.exists():
+                codec = getattr(resolved, "codec", "")
+                say(f"its codec is that of {codec}" if codec else f"stage one, its autoencoder -> {folder / FOLDER}")
             run_recipe(run, folder, resume, events)
         say(f"model -> {folder / MODEL}")
         if evaluate:

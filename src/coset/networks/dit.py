@@ -50,6 +50,17 @@ class SwiGLU(nn.Module):
         return self.narrow(F.silu(gate) * value)
 
 
+class Perceptron(nn.Module):
+    """Linear to 4 widths, GELU, back: the MLP of the original transformer of this kind."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.wide, self.narrow = _xavier(width, 4 * width), _xavier(4 * width, width)
+
+    def forward(self, tokens: Float[Tensor, "b n w"]) -> Float[Tensor, "b n w"]:
+        return self.narrow(F.gelu(self.wide(tokens), approximate="tanh"))
+
+
 class Attention(nn.Module):
     """Multi-head self-attention in which padded keys are masked."""
 
@@ -67,10 +78,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, gated: bool) -> None:
         super().__init__()
         self.modulation = _modulation(width, 6)
-        self.attention, self.mlp = Attention(width, heads), SwiGLU(width)
+        self.attention, self.mlp = Attention(width, heads), SwiGLU(width) if gated else Perceptron(width)
 
     def forward(self, tokens: Tensor, time: Float[Tensor, "b w"], keys: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(time).chunk(6, -1)
@@ -79,12 +90,15 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The trunk: time embedding, blocks, final modulated norm. Tokens in, tokens out, padding never seen."""
+    """The trunk: time embedding, blocks, final modulated norm. Tokens in, tokens out, padding never seen.
 
-    def __init__(self, width: int, depth: int, heads: int) -> None:
+    gated: SwiGLU in the blocks, as SymDiff has it; a plain perceptron otherwise (Peebles & Xie 2023; RADM).
+    """
+
+    def __init__(self, width: int, depth: int, heads: int, gated: bool = True) -> None:
         super().__init__()
         self.time = TimeEmbedding(width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, gated) for _ in range(depth))
         self.final = _modulation(width, 2)
 
     def forward(self, tokens: Float[Tensor, "b n w"], mask: Float[Tensor, "b n 1"], t: Float[Tensor, "b"]) -> Tensor:
@@ -100,17 +114,18 @@ class Transformer(nn.Module):
 class DiT(Network):
     """A transformer from clouds to clouds, not equivariant; its position output is centred, or free for free noise.
 
-    The published size 384 x 12 x 6 heads counts 28,926,345 parameters without `tokens` (39,208 more).
+    SymDiff's published size 384 x 12 x 6 heads counts 28,926,345 parameters without `tokens` (39,208 more). RADM's
+    (`gated` off, no kernels) is larger by its perceptrons: 32,465,284 at this size and 1 feature.
     """
 
     def __init__(
         self, features: int, width: int = 384, depth: int = 12, heads: int = 6, kernels: int = 184,
-        subspace: Subspace = CENTRED,
+        subspace: Subspace = CENTRED, gated: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.subspace, self.width = subspace, width
         self.tokens = AtomTokens(features, width, kernels)
-        self.trunk = Transformer(width, depth, heads)
+        self.trunk = Transformer(width, depth, heads, gated)
         self.head = nn.Linear(width, 3 + features)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

@@ -41,20 +41,21 @@ class EGNN(Network):
     """O(3)-equivariant in x, invariant in h. EDM's QM9 size, 256 x 9, counts 5,339,920 parameters at 6 features.
 
     Edges carry the squared distance of the input and that of the current positions. The position output is the
-    displacement, centred.
+    displacement, centred. out: features of what comes out, where it is not another estimate of what goes in; there is
+    no time then, and positions come out themselves.
     """
 
-    def __init__(self, features: int, width: int = 256, depth: int = 9) -> None:
+    def __init__(self, features: int, width: int = 256, depth: int = 9, out: int | None = None) -> None:
         super().__init__()
-        self.width = width
-        self.embed = nn.Linear(features + 1, width)
+        self.width, self.timed = width, out is None
+        self.embed = nn.Linear(features + self.timed, width)
         self.messages = nn.ModuleList(MessageLayer(width, edges=2) for _ in range(depth))
         self.coordinates = nn.ModuleList(CoordinateLayer(width, edges=2) for _ in range(depth))
-        self.head = nn.Linear(width, features + 1)
+        self.head = nn.Linear(width, features + 1 if out is None else out)
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         pairs, x = real_pairs(z.mask), z.x
-        h = with_told(self.embed(with_time(z.h, t, z.mask)), z)
+        h = with_told(self.embed(with_time(z.h, t, z.mask) if self.timed else z.h), z)
         first = squared_distances(z.x)
         for message, coordinate in zip(self.messages, self.coordinates, strict=True):
             edges = torch.stack([squared_distances(x), first], -1)
@@ -62,5 +63,7 @@ class EGNN(Network):
                 h = message(h, edges, pairs) * z.mask
                 x = coordinate(x, h, edges, pairs)
         out = self.head(h.to(z.h.dtype)) * z.mask
+        if not self.timed:
+            return replace(z, x=center(x, z.mask), h=out)
         # The last channel belongs to the time that came in; EDM drops it.
         return replace(z, x=center(x - z.x, z.mask), h=out[..., :-1])

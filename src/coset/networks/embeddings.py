@@ -60,17 +60,22 @@ def with_told(tokens: Float[Tensor, "b n w"], z: Cloud) -> Float[Tensor, "b n w"
 
 
 class AtomTokens(nn.Module):
-    """A token an atom: a linear map of its position and features beside its pooled distance kernels."""
+    """A token an atom: a linear map of its position and features, and of its pooled distance kernels, if any."""
 
     def __init__(self, features: int, width: int, kernels: int) -> None:
         super().__init__()
-        half = min(kernels, width // 2)
+        half = min(kernels, width // 2) if kernels else width
         self.atoms = nn.Linear(3 + features, half)
-        self.kernels = DistanceKernels(kernels)
-        self.pairs = nn.Linear(kernels, width - half)
+        self.kernels, self.pairs = None, None
+        if kernels:
+            self.kernels = DistanceKernels(kernels)
+            self.pairs = nn.Linear(kernels, width - half)
 
     def forward(self, x: Tensor, h: Tensor, mask: Tensor) -> Float[Tensor, "b n w"]:
-        return torch.cat([self.atoms(torch.cat([x, h], -1)), self.pairs(self.kernels(x, mask))], -1)
+        atoms = self.atoms(torch.cat([x, h], -1))
+        if self.kernels is None or self.pairs is None:
+            return atoms
+        return torch.cat([atoms, self.pairs(self.kernels(x, mask))], -1)
 
 
 def squared_distances(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n n"]:

@@ -78,7 +78,8 @@ class Bound:
 
     An unbiased estimate from one step of the chain a molecule (Ho et al. 2020, eq. 5; Hoogeboom et al. 2022, 3.2).
     Positions count as a density in Angstrom on the (3 N - 3)-dimensional space of centred molecules: the codec's
-    output knows their scale, so the change of volume is in its term. Types and charges count as probabilities.
+    output knows their scale, so the change of volume is in its term, and so is the entropy of what a codec draws in
+    encoding. Types and charges count as probabilities.
 
     draws: for random denoisers (symmetrised ones), whose kernel p(z_s | z_t) = E_w p(z_s | z_t, w) is a mixture. With
     one draw of w the bound is the loss's own (Jensen); with K the mixture is estimated by the mean over K draws, which
@@ -118,7 +119,7 @@ class Bound:
         return Terms(
             prior=process.noised(x0, one).kl(process.prior(x0)),
             steps=self.steps.count * _kl_to_mixture(q, p, noise.fork(6)),
-            output=math.log(self.draws) - torch.stack(outputs).logsumexp(0),
+            output=math.log(self.draws) - torch.stack(outputs).logsumexp(0) - codec.entropy(clean),
         )
 
 

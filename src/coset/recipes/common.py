@@ -8,7 +8,7 @@ from coset.codecs.features import Features
 from coset.conditions.dropout import Dropout
 from coset.conditions.layout import Layout
 from coset.diffusion import Augmentation, Diffusion
-from coset.interfaces import Denoiser, Network, Schedule, Target
+from coset.interfaces import Codec, Denoiser, Network, Schedule, Target
 from coset.networks.conditioned import Conditioned
 from coset.networks.outputs import FromNoise, FromVelocity, ScaledInput
 from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
@@ -81,10 +81,21 @@ def target_of(s: Training) -> Target:
 
 
 def affine_diffusion(
-    types: int, process: Affine, denoiser: Denoiser, s: Scheduled, augment: Augmentation | None = None
+    types: int,
+    process: Affine,
+    denoiser: Denoiser,
+    s: Scheduled,
+    augment: Augmentation | None = None,
+    codec: Codec | None = None,
+    joint: bool = False,
 ) -> Diffusion:
-    """The parts under the squared error of what the network predicts, under a weight that makes it so."""
+    """The parts under the squared error of what the network predicts, under a weight that makes it so.
+
+    codec: EDM's features by default.
+    """
     times = GridTimes() if s.times == "grid" else PowerTimes(s.time_power)
     weight = {"noise": NoiseWeight, "velocity": VelocityWeight}[s.predict](process.schedule)
     loss = Denoising(weight, target_of(s), times, subspace_of(s), padded=s.padded_loss)
-    return Diffusion(qm9_features(process, types), process, denoiser, loss, forgetful(s, types, augment))
+    return Diffusion(
+        codec or qm9_features(process, types), process, denoiser, loss, forgetful(s, types, augment), joint
+    )

@@ -11,11 +11,13 @@ import torch
 from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
-from coset.recipes import coset, edm, end, frames, symdiff
+from coset.recipes import coset, edm, end, frames, latent, symdiff
 from coset.recipes.settings import (
     Canonical,
     Drifting,
+    Encoding,
     Haar,
+    Latent,
     MessagePassing,
     Paired,
     Plain,
@@ -79,6 +81,14 @@ RECIPES: dict[str, Recipe] = {
     "dit_canonical": Recipe(frames.dit_canonical, Canonical, symdiff.SIZES),
     "symdiff_h": Recipe(symdiff.symdiff_h, Haar, symdiff.SIZES),
     "symdiff": Recipe(symdiff.symdiff, Recursive, symdiff.SIZES_LEARNED),
+    "geoldm": Recipe(latent.geoldm, Latent, latent.SIZES_GEOLDM),
+    "graphldm": Recipe(latent.graphldm, Latent, latent.SIZES_PLAIN),
+    "graphldm_aug": Recipe(latent.graphldm_aug, Latent, latent.SIZES_ROTATED),
+    "radm_pca": Recipe(latent.radm_pca, Latent, latent.SIZES_PCA),
+    "radm_gnn": Recipe(latent.radm_gnn, Latent, latent.SIZES_GNN),
+    "radm_dit_s": Recipe(latent.radm_dit_s, Latent, latent.SIZES),
+    "radm_dit_b": Recipe(latent.radm_dit_b, Latent, latent.SIZES_B),
+    "autoencoder": Recipe(latent.autoencoder, Encoding, latent.SIZES_CODEC),
     "end": Recipe(end.end, Drifting, end.SIZES, end.SAMPLING),
     "end_scalar": Recipe(end.end_scalar, Drifting, end.SIZES, end.SAMPLING),
     "end_mu_only": Recipe(end.end_mu_only, Drifting, end.SIZES, end.SAMPLING),

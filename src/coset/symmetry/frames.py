@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
+import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from coset.cloud import Cloud
 from coset.interfaces import Frame, Network
 from coset.noise import Noise
 from coset.symmetry.rotations import haar, orthonormalise
+
+SOFTEST = 1e-3  # the gradient of a nearest rotation grows with 1 / (s_i + s_j) up to the inverse of this
 
 
 class HaarFrame(Frame):
@@ -46,6 +49,34 @@ class RecursiveFrame(Frame):
         if not self.reflections:
             f = f * torch.linalg.det(f)[:, None, None]
         return (g @ f).to(z.x.dtype)
+
+
+class IdentityFrame(Frame):
+    """The pose that a cloud has; it turns with the cloud, so nothing is gained or lost."""
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Float[Tensor, "b 3 3"]:
+        return torch.eye(3, dtype=z.x.dtype, device=z.x.device).expand(len(z), 3, 3)
+
+
+class NearestFrame(Frame):
+    """The orthogonal matrix nearest to what any network makes of a cloud, 3 x 3: a rotation, or O(3) with reflections.
+
+    How RADM aligns molecules ("special Procrustes", U diag(1, 1, det U V^T) V^T). It is as equivariant as its network,
+    which for a plain one is not at all: molecules come to lie alike because what reads them learns faster so. Where the
+    nearest is not unique (rank 0 or 1; for rotations also two equal smallest singular values under a negative
+    determinant) one is chosen, and the gradient is bounded, never NaN.
+    """
+
+    def __init__(self, network: nn.Module, reflections: bool = False) -> None:
+        super().__init__()
+        self.network, self.reflections = network, reflections
+
+    def forward(self, z: Cloud, t: Float[Tensor, "b"], noise: Noise | None = None) -> Float[Tensor, "b 3 3"]:
+        own = next(self.network.parameters()).dtype
+        matrix: Tensor = self.network(z.to(own), t.to(own)).double()
+        pose = roma.procrustes(matrix, force_rotation=not self.reflections, gradient_eps=SOFTEST)
+        assert isinstance(pose, Tensor)
+        return pose.to(z.x.dtype)
 
 
 class PrincipalFrame(Frame):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from coset.noise import Noise
 from coset.recipes.settings import Training
 from coset.training.flops import Flops
 from coset.training.interrupt import interruptible
+from coset.training.latents import Latents
 from coset.training.log import Log
 from coset.training.nonfinite import tell_nonfinite
 from coset.training.optimisation import rate_factor
@@ -30,7 +32,8 @@ from coset.training.validation import Validation
 class Run:
     """One training run: settings, data, where it saves and whom it tells.
 
-    conditions: what the model is told of the molecules, where the settings name something.
+    conditions: what the model is told of the molecules, where the settings name something. latents: of all molecules,
+    where a trained codec made them already. validated: called after each validation.
     about: what identifies the run, kept in its checkpoints. checkpoint: the file it can go on from. pause: minutes
     after which `train` returns although the run is not at its end.
     """
@@ -44,6 +47,8 @@ class Run:
     device: str = "cpu"
     pause: float = float("inf")
     conditions: Table | None = None
+    latents: Latents | None = None
+    validated: Callable[[State], None] = lambda state: None
 
     def batches(self) -> Batches:
         s, rows = self.settings, self.dataset.train
@@ -55,6 +60,8 @@ class Run:
         clean = self.vocabulary.cloud(*self.dataset.store.collate(rows))
         if self.conditions is not None:
             clean = replace(clean, condition=Condition(scalars=self.conditions(rows)))
+        if self.latents is not None:
+            clean = self.latents.join(clean, rows)
         return clean.to(self.device)
 
     def noise(self, rows, step: int) -> Noise:
@@ -108,6 +115,7 @@ def train(run: Run, state: State) -> None:
                 run.log({"kind": "train", "loss": loss, "norm": norm, "progress": progress, **vars(counters)})
             if counters.molecules // s.validate_every > (counters.molecules - len(rows)) // s.validate_every:
                 run.log({"kind": "valid", **validation(state), **vars(counters)})
+                run.validated(state)
                 clock = time.monotonic()  # validation is not training time
             if stop.requested or now - saved > 60 * s.checkpoint_minutes:
                 save(run, state)
@@ -116,6 +124,7 @@ def train(run: Run, state: State) -> None:
                 raise KeyboardInterrupt
     if not run.log.logged("valid", counters.step):
         run.log({"kind": "valid", **validation(state), **vars(counters)})
+        run.validated(state)
     save(run, state)
 
 

@@ -21,8 +21,9 @@ from coset.energies.table import FILE, PropertyTable
 from coset.metrics.evaluate import Report
 from coset.model import Model, load
 from coset.molecule import Vocabulary
+from coset.recipes.latent import stage_one
 from coset.recipes.registry import build, find_recipe
-from coset.recipes.settings import Training
+from coset.recipes.settings import Latent, Training
 from coset.samplers.sizes import SizeDistribution
 from coset.training.archive import Plan, Progress, measure_model, reference_of
 from coset.training.checkpoint import write_json
@@ -30,6 +31,7 @@ from coset.training.events import tensorboard
 from coset.training.folder import CHECKPOINT, EVENTS, LOG, MODEL, SETTINGS, alone, check_same
 from coset.training.log import Listener, Log
 from coset.training.loop import Run, train
+from coset.training.stages import FOLDER, calibrate, needs_codec, take_codec, with_latents
 from coset.training.state import State
 from coset.training.warm_start import warm_start
 
@@ -68,18 +70,37 @@ def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> St
     one; without it a folder that holds a checkpoint raises FileExistsError. events: TensorBoard's files too.
     """
     # Built before the folder is touched: settings that do not go together leave nothing behind.
-    diffusion = build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
-    if run.settings.init and not run.checkpoint.exists():
-        warm_start(diffusion, load(run.settings.init, run.device).diffusion, run.settings.init)
+    s, diffusion = run.settings, build(run.about["recipe"], run.settings, len(run.vocabulary)).to(run.device)
+    if s.init and not run.checkpoint.exists():
+        warm_start(diffusion, load(s.init, run.device).diffusion, s.init)
+    given = load(s.codec, run.device) if isinstance(s, Latent) and s.codec and not run.checkpoint.exists() else None
     with alone(folder):
         if run.checkpoint.exists() and not resume:
             raise FileExistsError(f"{folder} holds a run already; go on with --resume, or choose another --out")
-        state = State.start(diffusion, run.settings)
+        if needs_codec(s) and not run.checkpoint.exists():
+            take_codec(diffusion, run, given or _stage_one(run, folder / FOLDER))
+        state = State.start(diffusion, s)
         begin(run, state, folder)
+        if needs_codec(s):
+            run = with_latents(run, diffusion, folder)
+        name = folder.resolve().name
+        if s.keep == "best":
+            run = replace(run, validated=lambda state: export_best(run, state, folder / MODEL, name))
         with tensorboard(run.log, folder / EVENTS) if events else nullcontext():
             train(run, state)
-        export(run, state, folder / MODEL, name=folder.resolve().name)
+        if s.keep == "last":
+            export(run, state, folder / MODEL, name)
     return state
+
+
+def _stage_one(run: Run, folder: Path) -> Model:
+    """The autoencoder of a latent run, trained as far as it was not."""
+    assert isinstance(run.settings, Latent)
+    first = prepare(
+        "autoencoder", stage_one(run.settings), folder, run.device, run.log.listeners[0] if run.log.listeners else None
+    )
+    run_recipe(first, folder, resume=True)
+    return load(folder, run.device)
 
 
 def evaluate_run(run: Run, folder: Path, plan: Plan, progress: Progress) -> Report:
@@ -103,16 +124,30 @@ def begin(run: Run, state: State, folder: Path, but: tuple[str, ...] = ()) -> No
     run.log.rewind(state.counters.step)
 
 
+def export_best(run: Run, state: State, path: Path, name: str) -> None:
+    """Exports the model if its last validation is the best so far, by its loss and by the error of positions if known.
+
+    RADM keeps its autoencoder so.
+    """
+    *before, last = [record for record in run.log.records if record["kind"] == "valid"]
+    known = [key for key in ("valid_loss", "valid_position") if key in last]
+    if all(last[key] < earlier[key] for earlier in before for key in known):
+        export(run, state, path, name)
+
+
 def export(run: Run, state: State, path: Path, name: str, extra: dict[str, Any] | None = None) -> None:
     """The model with the average of lowest validation loss, in fp16, and its card."""
     last = run.log.last["valid"]
     card = make_card(run, state, name) | {"validation": {k: v for k, v in last.items() if k in _VALIDATION}}
     with state.ema.applied(last["ema"]):
+        calibrate(run, state.diffusion)
         sizes = SizeDistribution(run.dataset.size_histogram())
         Model(state.diffusion, run.vocabulary, sizes, card | (extra or {})).save(path)
 
 
-_VALIDATION = ("valid_loss", "ema", "atom_stable", "molecule_stable", "valid")
+_VALIDATION = (
+    "valid_loss", "valid_position", "valid_type", "valid_charge", "ema", "atom_stable", "molecule_stable", "valid",
+)  # fmt: skip
 
 
 def make_card(run: Run, state: State, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from coset.autoencoding import Autoencoding
 from coset.data.batches import Batches
 from coset.metrics.evaluate import evaluate
 from coset.noise import Noise
@@ -50,7 +51,7 @@ class Validation:
         found: dict[str, Any] = {"valid_loss": losses[best], "ema": best}
         found |= {f"valid_loss_{decay}": loss for decay, loss in losses.items()}
         with state.ema.applied(best):
-            found |= self._turning(state)
+            found |= self._lost(state) if isinstance(state.diffusion, Autoencoding) else self._turning(state)
         if self.few:
             with state.ema.applied(best):
                 found |= self._yardsticks(state)
@@ -71,6 +72,15 @@ class Validation:
             losses = diffusion(self.run.cloud(rows), self.run.noise(rows, step=-1))
             total += losses.double().sum().cpu()
         return float(total) / sum(map(len, self.batches))
+
+    def _lost(self, state: State) -> dict[str, float]:
+        """What an autoencoder loses, by name, as means over molecules."""
+        assert isinstance(state.diffusion, Autoencoding)
+        totals: dict[str, float] = {}
+        for rows in self.batches:
+            for name, values in state.diffusion.lost(self.run.cloud(rows), self.run.noise(rows, step=-1)).items():
+                totals[f"valid_{name}"] = totals.get(f"valid_{name}", 0.0) + float(values.double().sum())
+        return {name: total / sum(map(len, self.batches)) for name, total in totals.items()}
 
     def _yardsticks(self, state: State) -> dict[str, float]:
         # The same noise in runs of all seeds, so that their differences are those of the models.
