@@ -149,6 +149,23 @@ def radm_ablation(
     finished(record.folder)
 
 
+@app.command("radm-alignment")
+def radm_alignment(
+    models: Annotated[str, typer.Option(help="NAME=PATH,... of latent models or autoencoders.")],
+    out: Out = None,
+    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9-small",
+    n: Annotated[int, typer.Option("-n", min=2, help="Molecules that are posed.")] = 2_000,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+) -> None:
+    """Whether molecules lie alike in a learned pose: order of rings, axes and groups before and after; a picture."""
+    from coset.model import load
+    from coset.reproduce.alignment import NAME, Study, run
+    from coset.reproduce.straightness import parse_models
+
+    loaded = {name: load(path) for name, path in parse_models(models).items()}
+    finished(run(Study(data, n, seed), loaded, out or FOLDER / NAME).folder)
+
+
 @app.command("quality-steps")
 def quality_steps(
     out: Out = None,
