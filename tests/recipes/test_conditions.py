@@ -81,7 +81,7 @@ def test_what_a_model_is_told_changes_a_trained_one_by_nothing_at_first(name):
 
 def test_a_network_without_tokens_cannot_be_told():
     with pytest.raises(ValueError, match="a network of tokens can be told something; MLP has none"):
-        Conditioned(MLP(1, 3), 4, 8)
+        Conditioned(MLP(1, 3), [4], 8)
 
 
 def test_without_conditions_nothing_is_added():

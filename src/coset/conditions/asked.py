@@ -15,7 +15,7 @@ from rdkit import Chem, rdBase
 from torch import Tensor
 
 from coset.conditions.fingerprints import fingerprint
-from coset.conditions.layout import FINGERPRINTS, Layout
+from coset.conditions.layout import FINGERPRINTS, Layout, shares
 from coset.conditions.table import Range
 from coset.molecule import Vocabulary, element_symbol
 
@@ -56,7 +56,7 @@ def ask(
         if name == "composition":
             counts = formula(str(wish), vocabulary)
             sizes = torch.tensor([int(counts.sum())])
-            values[name] = torch.as_tensor(counts / counts.sum(), dtype=torch.float32)[None]
+            values[name] = torch.as_tensor(shares(counts))[None]
         elif name in FINGERPRINTS:
             graph = query(str(wish)) if name == "pattern" else molecule(str(wish))
             values[name] = torch.as_tensor(fingerprint(name, graph), dtype=torch.float32)[None]

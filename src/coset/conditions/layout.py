@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 BITS = 1024  # of a fingerprint
@@ -16,7 +18,7 @@ BITS = 1024  # of a fingerprint
 class Layout:
     """Kinds of conditions side by side, each a flag (1 where it is given) before its numbers.
 
-    names: "composition" (shares of the elements), "pattern" and "morgan" (fingerprints, see `fingerprints`), or those
+    names: "composition" (shares of the elements, in twentieths: an atom more or less is about 1), "pattern" and "morgan" (fingerprints, see `fingerprints`), or those
     of properties, one standardised number each. types: elements of the vocabulary. What is not given is zero
     altogether, so that no condition at all is what a model makes of zeros. Raises ValueError for a name twice.
     """
@@ -38,8 +40,13 @@ class Layout:
         return found
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of each kind, its flag included."""
+        return tuple(1 + self.width(name) for name in self.names)
+
+    @property
     def size(self) -> int:
-        return sum(1 + self.width(name) for name in self.names)
+        return sum(self.sizes)
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -61,3 +68,8 @@ class Layout:
 
 
 FINGERPRINTS = ("pattern", "morgan")
+
+
+def shares(counts: NDArray) -> NDArray[np.float32]:
+    """Of the elements (..., types) in molecules with so many atoms of each, in twentieths."""
+    return (20 * counts / counts.sum(-1, keepdims=True)).astype(np.float32)

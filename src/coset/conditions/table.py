@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coset.conditions.fingerprints import fingerprints
-from coset.conditions.layout import BITS, FINGERPRINTS, Layout
+from coset.conditions.layout import BITS, FINGERPRINTS, Layout, shares
 from coset.molecule import Vocabulary
 
 CHUNK = 4096
@@ -116,9 +116,8 @@ class Table:
 
 
 def composition(numbers: NDArray, vocabulary: Vocabulary) -> NDArray[np.float32]:
-    """Shares of the elements (b, types) among the atoms of molecules padded with zeros."""
-    counts = np.stack([(numbers == element).sum(1) for element in vocabulary.numbers], 1)
-    return (counts / counts.sum(1, keepdims=True)).astype(np.float32)
+    """`shares` of the elements (b, types) among the atoms of molecules padded with zeros."""
+    return shares(np.stack([(numbers == element).sum(1) for element in vocabulary.numbers], 1))
 
 
 def _range(name: str, values: NDArray, unit: str) -> Range:

@@ -54,7 +54,7 @@ def qm9_features(process: Affine, types: int) -> Features:
 
 def told(network: Network, s: Training, types: int) -> Network:
     """The network, told of what the settings name, if anything."""
-    return Conditioned(network, layout_of(s, types).size, s.condition_width) if s.condition else network
+    return Conditioned(network, layout_of(s, types).sizes, s.condition_width) if s.condition else network
 
 
 def forgetful(s: Training, types: int, augment: Augmentation | None = None) -> Augmentation | None:
