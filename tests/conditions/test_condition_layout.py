@@ -60,7 +60,7 @@ def test_what_is_not_given_is_zero():
 def test_shares_add_up_and_unknown_properties_have_no_flag(table):
     scalars = table(np.array([0, 3, 7]))
     place = ALL.slices["composition"]
-    torch.testing.assert_close(scalars[:, place].sum(1), torch.full((3,), 2.0))  # the flag and the shares
+    torch.testing.assert_close(scalars[:, place].sum(1), torch.full((3,), 21.0))  # the flag and the shares
     assert scalars[:, -2].tolist() == [1, 0, 1] and scalars[1, -1] == 0
     values = np.delete(np.arange(100.0), 3)
     assert float(scalars[2, -1]) == pytest.approx((7 - values.mean()) / values.std())

@@ -18,9 +18,10 @@ BITS = 1024  # of a fingerprint
 class Layout:
     """Kinds of conditions side by side, each a flag (1 where it is given) before its numbers.
 
-    names: "composition" (shares of the elements, in twentieths: an atom more or less is about 1), "pattern" and "morgan" (fingerprints, see `fingerprints`), or those
-    of properties, one standardised number each. types: elements of the vocabulary. What is not given is zero
-    altogether, so that no condition at all is what a model makes of zeros. Raises ValueError for a name twice.
+    names: "composition" (shares of the elements in twentieths: an atom more or less is about 1), "pattern" and "morgan"
+    (fingerprints, see `fingerprints`), or those of properties, one standardised number each. types: elements of the
+    vocabulary. What is not given is zero altogether, so that no condition at all is what a model makes of zeros. Raises
+    ValueError for a name twice.
     """
 
     names: tuple[str, ...]

@@ -20,7 +20,8 @@ class Conditioned(Network):
     kinds: numbers of each kind of scalars, in their order; each has a first layer of its own, for beside the thousand
     bits of a fingerprint the few numbers of a composition would hardly be heard. hidden: units of the embedding, whose
     last layer begins with zeros, so that a network that is trained already begins as it was. Scalars that are not there
-    are zeros. Equivariant where the network is, for scalars do not turn. Raises ValueError for a network without tokens.
+    are zeros. Equivariant where the network is, for scalars do not turn. Raises ValueError for a network without
+    tokens.
     """
 
     def __init__(self, network: Network, kinds: Sequence[int], hidden: int) -> None:
