@@ -90,8 +90,8 @@ def test_matplotlib_draws_both_panels(tmp_path, drawn):
 
 
 def test_the_sampler_of_euler_is_that_of_the_trained_process(tmp_path, drawn):
-    model = step_efficiency._trained(TINY, "full-euler", 0, tmp_path, "cpu", None)
-    plain = step_efficiency._trained(TINY, "full", 0, tmp_path, "cpu", None)
+    model = step_efficiency._trained(TINY, "full-euler", {"seed": 0}, tmp_path, "cpu", None)
+    plain = step_efficiency._trained(TINY, "full", {"seed": 0}, tmp_path, "cpu", None)
     for found, step in ((model, EulerMaruyama), (plain, Renewal)):
         assert isinstance(found.diffusion.process, Neural) and isinstance(found.diffusion.process.step, step)
     same = zip(model.diffusion.parameters(), plain.diffusion.parameters(), strict=True)
