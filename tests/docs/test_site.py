@@ -130,7 +130,7 @@ def test_generated_pages_say_what_the_library_says(site):
 
 
 def test_every_concept_has_its_figure():
-    used = {name for page in PAGES for name in re.findall(r'--8<-- "figures/(\w+)\.svg"', page.read_text())}
+    used = {name for page in PAGES for name in re.findall(r'(?:--8<-- "|\()figures/(\w+)\.svg', page.read_text())}
     drawn = {path.stem for path in (DOCS / "figures").glob("*.svg")}
     assert used == drawn
     for page in [*(DOCS / "concepts").glob("*.md"), DOCS / "symmetry.md"]:
