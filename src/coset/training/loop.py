@@ -15,7 +15,7 @@ from coset.conditions.table import Table
 from coset.data.batches import Batches
 from coset.data.catalog import Dataset
 from coset.molecule import Vocabulary
-from coset.networks.precision import set_trunk_precision
+from coset.networks.precision import set_trunk_precision, usable_precision
 from coset.noise import Noise
 from coset.recipes.settings import Training
 from coset.training.flops import Flops
@@ -83,9 +83,10 @@ def train(run: Run, state: State) -> None:
     A run killed and resumed ends with the weights of one never stopped: bit for bit on a CPU in fp32 where molecules
     end it; a budget of minutes makes end and learning rate follow the clock, which no two runs share. Ctrl-C ends the
     step, saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises FloatingPointError.
+    precision=bf16 is fp32 on a CPU that would emulate it.
     """
     s, counters, validation = run.settings, state.counters, Validation(run)
-    set_trunk_precision(state.diffusion, s.precision)
+    set_trunk_precision(state.diffusion, usable_precision(s.precision, run.device))
     flops = Flops.measure(state.diffusion, len(run.vocabulary))
     model = torch.compile(state.diffusion, dynamic=True) if s.compile else state.diffusion
     parameters, begun = list(state.diffusion.parameters()), time.monotonic()
