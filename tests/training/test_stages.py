@@ -15,8 +15,8 @@ from coset.metrics.evaluate import evaluate
 from coset.model import load
 from coset.molecule import QM9, Molecule
 from coset.recipes.latent import stage_one
+from coset.recipes.latent_settings import Latent
 from coset.recipes.registry import build, find_recipe
-from coset.recipes.settings import Latent
 from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.latents import FILE, encoded
 from coset.training.runs import fingerprint, prepare, run_recipe

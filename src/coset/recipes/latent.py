@@ -26,7 +26,7 @@ from coset.recipes.common import (
     subspace_of,
     told,
 )
-from coset.recipes.settings import Encoded, Encoding, Latent
+from coset.recipes.latent_settings import Encoded, Encoding, Latent
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import IdentityFrame, NearestFrame, PrincipalFrame
 

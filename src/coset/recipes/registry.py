@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
 from coset.recipes import coset, edm, end, frames, latent, symdiff
+from coset.recipes.latent_settings import Encoding, Latent
 from coset.recipes.settings import (
     Canonical,
     Drifting,
-    Encoding,
     Haar,
-    Latent,
     MessagePassing,
     Paired,
     Plain,

@@ -16,8 +16,8 @@ from coset.files import atomic_write
 from coset.metrics.evaluate import evaluate
 from coset.metrics.reference import load_reference
 from coset.model import Model
+from coset.recipes.latent_settings import Encoded
 from coset.recipes.registry import find_recipe
-from coset.recipes.settings import Encoded
 from coset.reproduce.quality_steps import reference_name
 from coset.reproduce.record import Record, heading, markdown_table
 from coset.reproduce.rows import run_rows, seeds_of, trained

@@ -22,8 +22,9 @@ from coset.metrics.evaluate import Report
 from coset.model import Model, load
 from coset.molecule import Vocabulary
 from coset.recipes.latent import stage_one
+from coset.recipes.latent_settings import Latent
 from coset.recipes.registry import build, find_recipe
-from coset.recipes.settings import Latent, Training
+from coset.recipes.settings import Training
 from coset.samplers.sizes import SizeDistribution
 from coset.training.archive import Plan, Progress, measure_model, reference_of
 from coset.training.checkpoint import write_json

@@ -10,7 +10,8 @@ import torch
 from coset.data.batches import Batches
 from coset.diffusion import Diffusion
 from coset.model import Model
-from coset.recipes.settings import Encoded, Encoding, Latent, Training
+from coset.recipes.latent_settings import Encoded, Encoding, Latent
+from coset.recipes.settings import Training
 from coset.training.latents import FILE, encoded, latent_codec
 from coset.training.loop import Run
 

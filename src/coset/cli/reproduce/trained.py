@@ -1,0 +1,73 @@
+"""coset reproduce: what trained models do: quality against steps, poses, paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coset.cli.options import resolve_device
+from coset.cli.reproduce.options import FOLDER, Out, finished, parse_steps, row_progress
+
+app = typer.Typer()
+
+
+@app.command("quality-steps")
+def quality_steps(
+    out: Out = None,
+    model: Annotated[str, typer.Option(help="A packaged model's name, or a path.")] = "qm9",
+    steps: Annotated[str, typer.Option(help="Sampling steps, parted by commas.")] = "10,20,50,100,250,500,1000",
+    n: Annotated[int, typer.Option("-n", min=1, help="Molecules drawn for a row.")] = 1_000,
+    sampler: Annotated[list[str] | None, typer.Option(help="Such as 'heun karras', 'ancestral churn=1.4'.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+    reference: Annotated[str | None, typer.Option(help="qm9, qm9-small, a file, none; by the model without.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:  # fmt: skip
+    """A model's quality at each number of network calls, by sampler; --sampler again and again for several."""
+    counts = parse_steps(steps)
+    from coset.model import load
+    from coset.reproduce.quality_steps import NAME, Study, reference_name, run
+
+    trained = load(model, resolve_device(device))
+    study = Study(n, seed, reference or reference_name(trained))
+    with row_progress(n) as begin:
+        record = run(study, trained, out or FOLDER / NAME, sampler, counts, begin)
+    finished(record.folder)
+
+
+@app.command("radm-alignment")
+def alignment(
+    models: Annotated[str, typer.Option(help="NAME=PATH,... of latent models or autoencoders.")],
+    out: Out = None,
+    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9-small",
+    n: Annotated[int, typer.Option("-n", min=2, help="Molecules that are posed.")] = 2_000,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+) -> None:
+    """Whether molecules lie alike in a learned pose: order of rings, axes and groups before and after; a picture."""
+    from coset.model import load
+    from coset.reproduce.alignment import NAME, Study, run
+    from coset.reproduce.straightness import parse_models
+
+    loaded = {name: load(path) for name, path in parse_models(models).items()}
+    finished(run(Study(data, n, seed), loaded, out or FOLDER / NAME).folder)
+
+
+@app.command("end-trajectories")
+def trajectories(
+    out: Out = None,
+    models: Annotated[str | None, typer.Option(help="NAME=PATH,... of runs; those of end-steps without.")] = None,
+    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9-small",
+    n: Annotated[int, typer.Option("-n", min=2, help="Molecules whose paths are followed.")] = 100,
+    steps: Annotated[int, typer.Option(min=2, help="Of a path.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """How straight molecules move, by model: along learned and fixed noising processes, and in sampling."""
+    from coset.reproduce.straightness import NAME, Study, find_models, parse_models, run
+
+    runs = (FOLDER / "end-steps" / "runs", Path("benchmarks/results/end-steps/runs"))
+    found = find_models(runs) if models is None else parse_models(models)
+    with row_progress(1.0) as begin:
+        record = run(Study(data, n, steps, seed), found, out or FOLDER / NAME, resolve_device(device), begin)
+    finished(record.folder)
