@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud
 from coset.interfaces import Network
+from coset.networks import precision
 from coset.networks.dit import DiT, PoseTransformer
 from coset.networks.egnn import EGNN
 from coset.networks.embeddings import DistanceKernels
 from coset.networks.eqgat import EQGAT, Shape
 from coset.networks.gnn import GNN
 from coset.networks.messages import PairLinear
-from coset.networks.precision import set_trunk_precision
+from coset.networks.precision import set_trunk_precision, usable_precision
 from coset.symmetry.checks import assert_equivariant
 from example_clouds import alone, awake, padded, random_cloud
 
@@ -177,6 +178,19 @@ def test_a_bf16_trunk_stays_close_to_float32(name):
         assert 0 < error < 0.03
     set_trunk_precision(network, "fp32")
     assert torch.equal(network(cloud, times(cloud).float()).x, exact.x)
+
+
+@pytest.mark.parametrize(("slowdown", "on_cpu"), [(0.5, "bf16"), (1.2, "bf16"), (20.0, "fp32")])
+def test_bf16_is_float32_where_a_cpu_emulates_it(slowdown, on_cpu, monkeypatch):
+    monkeypatch.setattr(precision, "bf16_slowdown", lambda: slowdown)
+    assert usable_precision("bf16", "cpu") == on_cpu
+    assert usable_precision("bf16", "cuda:0") == "bf16"
+    assert usable_precision("fp32", "cpu") == "fp32"
+
+
+def test_the_slowdown_of_bf16_is_measured_once():
+    found = precision.bf16_slowdown()
+    assert found > 0 and precision.bf16_slowdown() == found
 
 
 def test_unknown_precision_and_odd_heads_are_refused():
