@@ -86,12 +86,14 @@ class BestLinear(Denoiser):
         return replace(z, x=z.x * gain[0], h=(self.h_mean + (z.h - alpha * self.h_mean) * gain[1]) * z.mask)
 
 
-# The last two are the flow-matching and the free variance-exploding form of SymDiff (appendix D).
+# SymDiff in its flow-matching and its free variance-exploding form (appendix D); a canonical pose and order without an
+# autoencoder.
 CROSSES = [
     ("edm", {"schedule": "cosine"}),
     ("edm", {"schedule": "exploding"}),
     ("symdiff", {"schedule": "linear", "predict": "velocity"}),
     ("symdiff", {"schedule": "exploding", "free_noise": True}),
+    ("radm_pca", {"encoder": "none", "order": "spectral"}),
 ]
 
 

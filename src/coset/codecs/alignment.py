@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset.cloud import Cloud
@@ -18,22 +19,27 @@ class Aligned(Codec):
     What comes out stays in that pose: how molecules lie in space is nothing that a generative model of them should
     know. A frame that is not random (`IdentityFrame`, `NearestFrame`, `PrincipalFrame(random=False)`, `VectorFrame`).
     Where the frame is equivariant, molecules in any pose are encoded alike.
+
+    order: of a posed cloud's atoms, in which they then stay, for networks that know an atom by its place. Atoms cannot
+    be kept where they are then: nobody knows their place before the rest of the molecule is there.
     """
 
-    def __init__(self, frame: Frame, codec: Codec) -> None:
+    def __init__(self, frame: Frame, codec: Codec, order: Callable[[Cloud], Int[Tensor, "b n"]] | None = None) -> None:
         super().__init__()
-        self.frame, self.codec, self.unit, self.spatial = frame, codec, codec.unit, codec.spatial
+        self.frame, self.codec, self.order, self.unit = frame, codec, order, codec.unit
+        self.spatial = codec.spatial and order is None
 
     @property
     def width(self) -> int:
         return self.codec.width
 
     def posed(self, clean: Cloud) -> Cloud:
-        """The cloud in its pose; features stay."""
+        """The cloud in its pose, and in its order if it has one; features stay."""
         clean = clean.center()
         if clean.condition is not None and clean.condition.latent is not None:
             return clean  # nothing but the latent is read of it
-        return clean.rotate(self.frame(clean, clean.x.new_zeros(len(clean))).mT)
+        posed = clean.rotate(self.frame(clean, clean.x.new_zeros(len(clean))).mT)
+        return posed if self.order is None else posed.permute(self.order(posed))
 
     def encode(self, clean: Cloud, noise: Noise | None = None) -> Cloud:
         return self.codec.encode(self.posed(clean), noise)

@@ -16,6 +16,7 @@ from coset.interfaces import Codec, Frame, Network
 from coset.networks.dit import DiT
 from coset.networks.egnn import EGNN
 from coset.networks.gnn import GNN, PoseGNN
+from coset.networks.indexed import CHANNELS, Indexed
 from coset.processes.affine import Affine
 from coset.recipes.common import (
     SCHEDULES,
@@ -29,6 +30,7 @@ from coset.recipes.common import (
 from coset.recipes.latent_settings import Encoded, Encoding, Latent
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import IdentityFrame, NearestFrame, PrincipalFrame
+from coset.symmetry.orders import spectral_order
 
 GNN_SIZE = {"network": "gnn", "width": 256, "depth": 9}
 SMALL = {
@@ -115,6 +117,12 @@ def _latent(s: Latent, types: int) -> Diffusion:
 
 
 def _network(s: Latent, features: int) -> Network:
+    if s.order == "spectral":
+        return Indexed(_plain_network(s, features + CHANNELS))
+    return _plain_network(s, features)
+
+
+def _plain_network(s: Latent, features: int) -> Network:
     if s.network == "dit":
         return DiT(features, s.width, s.depth, s.heads, s.kernels, subspace_of(s), gated=False)
     return {"gnn": GNN, "egnn": EGNN}[s.network](features, s.width, s.depth)
@@ -131,7 +139,7 @@ def codec_of(s: Encoded, types: int, process: Affine) -> Codec:
         encoder.requires_grad_(s.trained_encoder)
         decoder = make[s.decoder](s.latent, s.codec_width, s.decoder_depth, out=types + 1)
         inner = Autoencoder(encoder, decoder, types, s.latent_std)
-    return Aligned(_frame(s, types), inner)
+    return Aligned(_frame(s, types), inner, spectral_order if s.order == "spectral" else None)
 
 
 def _frame(s: Encoded, types: int) -> Frame:

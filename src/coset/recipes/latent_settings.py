@@ -12,14 +12,17 @@ from coset.recipes.settings import Scheduled, Training
 class Encoded(BaseModel):
     """A codec of latent recipes. frame: the pose before it, by a network that learns it, principal axes, or none.
 
-    reflections: the pose may be a mirror image. rotated: trained on molecules in random poses. encoder: an equivariant
-    network, plain message passing, or none for a diffusion in the pose itself, without a latent space; it stays at its
-    random initial weights unless trained_encoder is set, as in RADM and in GeoLDM's released code. decoder: as the
-    encoder. latent: feature channels of a latent atom; latent_std: of the encoding's noise. scaled: latents are divided
-    by their deviation. codec_width, encoder_depth, decoder_depth, pose_width, pose_depth: sizes.
+    order: of the atoms, as the data have it, or from one end of the molecule to the other (spectral), which the
+    denoiser then knows. reflections: the pose may be a mirror image. rotated: trained on molecules in random poses.
+    encoder: an equivariant network, plain message passing, or none for a diffusion in the pose itself, without a latent
+    space; it stays at its random initial weights unless trained_encoder is set, as in RADM and in GeoLDM's released
+    code. decoder: as the encoder. latent: feature channels of a latent atom; latent_std: of the encoding's noise.
+    scaled: latents are divided by their deviation. codec_width, encoder_depth, decoder_depth, pose_width, pose_depth:
+    sizes.
     """
 
     frame: Literal["learned", "pca", "none"] = "learned"
+    order: Literal["data", "spectral"] = "data"
     reflections: bool = False
     rotated: bool = False
     encoder: Literal["egnn", "gnn", "none"] = "egnn"

@@ -64,6 +64,9 @@ ROWS: dict[str, Row] = {
     "data-augmentation": Row("rotated data, no autoencoder", "graphldm_aug", GNN | DATA_SPACE),
     "data-pca": Row("principal axes, no autoencoder", "radm_pca", GNN | DATA_SPACE),
     "data-learned": Row("learned pose, no autoencoder", "radm_gnn", GNN | DATA_SPACE),
+    "data-pca-order": Row(
+        "principal axes, atoms from end to end, no autoencoder", "radm_pca", GNN | DATA_SPACE | {"order": "spectral"}
+    ),
     "learned-flow": Row("learned pose, flow matching", "radm_gnn", GNN | {"schedule": "linear", "predict": "velocity"}),
     "learned-exact-target": Row("learned pose, exact target (TS)", "radm_gnn", GNN | {"target": "exact"}),
 }
