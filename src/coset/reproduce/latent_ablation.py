@@ -122,6 +122,7 @@ def _trained(study: Study, row: str, seed: int, folder: Path, device: str, liste
 def codec_name(settings: Mapping[str, Any]) -> str:
     """A folder's name that tells one codec of the study from another."""
     parts = ["codec", settings["frame"], settings["decoder"]]
+    parts += [settings["order"]] if settings["order"] != "data" else []
     return "-".join(parts + [name for name in ("rotated", "trained_encoder", "scaled") if settings[name]])
 
 
