@@ -1,4 +1,4 @@
-"""Averages, learning rate, clipping."""
+"""Averages, learning rate, clipping, precision."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from coset.networks import precision
 from coset.recipes.registry import build, find_recipe
 from coset.training.ema import EMA
 from coset.training.optimisation import Clipper, rate_factor
+from coset.training.runs import prepare, run_recipe
 from coset.training.warm_start import warm_start
 
 
@@ -100,3 +102,13 @@ def _without_shared_shapes(diffusion):
     for parameter in diffusion.parameters():
         parameter.data = torch.zeros(parameter.numel() + 1)
     return diffusion
+
+
+@pytest.mark.parametrize(("slowdown", "bf16"), [(0.5, True), (20.0, False)])
+def test_training_takes_float32_where_bf16_is_emulated(slowdown, bf16, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "bf16_slowdown", lambda: slowdown)
+    settings = {"data": "qm9-sample", "width": 8, "depth": 1, "molecules": 8, "batch": 8, "precision": "bf16"}
+    settings |= {"validate_molecules": 8, "sample_molecules": 0}
+    run = prepare("edm", find_recipe("edm").resolve(settings), tmp_path / "run", "cpu")
+    diffusion = run_recipe(run, tmp_path / "run", resume=False).diffusion
+    assert {part.trunk_bf16 for part in diffusion.modules()} == {bf16}

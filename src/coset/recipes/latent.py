@@ -117,15 +117,13 @@ def _latent(s: Latent, types: int) -> Diffusion:
 
 
 def _network(s: Latent, features: int) -> Network:
-    if s.order == "spectral":
-        return Indexed(_plain_network(s, features + CHANNELS))
-    return _plain_network(s, features)
-
-
-def _plain_network(s: Latent, features: int) -> Network:
+    ordered = s.order == "spectral"
+    seen = features + CHANNELS * ordered
     if s.network == "dit":
-        return DiT(features, s.width, s.depth, s.heads, s.kernels, subspace_of(s), gated=False)
-    return {"gnn": GNN, "egnn": EGNN}[s.network](features, s.width, s.depth)
+        network: Network = DiT(seen, s.width, s.depth, s.heads, s.kernels, subspace_of(s), gated=False)
+    else:
+        network = {"gnn": GNN, "egnn": EGNN}[s.network](seen, s.width, s.depth)
+    return Indexed(network) if ordered else network
 
 
 def codec_of(s: Encoded, types: int, process: Affine) -> Codec:

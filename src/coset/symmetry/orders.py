@@ -9,7 +9,7 @@ from torch import Tensor
 from coset.cloud import Cloud
 
 REACH = 1.5  # Angstrom, about a bond: neighbours weigh exp(-d^2 / (2 REACH^2))
-_FAR = 1e6  # above every eigenvalue of the graph
+_FAR = 1e4  # above every eigenvalue, which are at most twice the atoms; larger costs digits
 
 
 @torch.no_grad()

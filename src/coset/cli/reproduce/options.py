@@ -16,6 +16,9 @@ from coset.cli.train import show
 FOLDER = Path("runs/reproduce")
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder; by default runs/reproduce/NAME. Resumes.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2; each repeats its numbers.")]
+Data = Annotated[str, typer.Option(help="Data set or a store's folder.")]
+Held = Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Rows = Annotated[str | None, typer.Option(help="Only these models, parted by commas.")]
 
 

@@ -9,6 +9,8 @@ import typer
 from coset.cli.options import resolve_device
 from coset.cli.reproduce.options import (
     FOLDER,
+    Device,
+    Held,
     Out,
     finished,
     parse_numbers,
@@ -36,7 +38,7 @@ def conditional(
     kinds: Annotated[str | None, typer.Option(help="composition, morgan, pattern, gap_ev; all without.")] = None,
     strengths: Annotated[str, typer.Option(help="Of guidance, parted by commas.")] = "0,1,2,4",
     workers: Annotated[int, typer.Option(min=1, help="Processes for GFN2-xTB.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Steered generation: how well one model keeps to compositions, fingerprints, parts and gaps it is asked for."""
     use_large_pages()
@@ -60,14 +62,14 @@ def conditional(
 def joining(
     out: Out = None,
     model: Annotated[str, typer.Option(help="A packaged model's name, or a path.")] = "qm9",
-    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9",
+    data: Held = "qm9",
     fragments: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 50,
     draws: Annotated[int, typer.Option(min=1, help="Molecules around each fragment.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 1,
     kinds: Annotated[str | None, typer.Option(help="substituent, scaffold, linker; all without.")] = None,
     resample: Annotated[str, typer.Option(help="Times each step is made, parted by commas.")] = "1,3",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Drawing around fragments of held-out molecules: how often what comes out is valid and in one piece."""
     from coset.model import load

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
 from coset.cli.options import resolve_device
 from coset.cli.reproduce.options import (
     FOLDER,
+    Data,
+    Device,
     Out,
     Rows,
     Seeds,
@@ -27,28 +31,26 @@ app = typer.Typer()
 @app.command("symmetry-study")
 def symmetry_study(
     out: Out = None,
-    data: Annotated[str, typer.Option(help="Data set or a store's folder.")] = "qm9-small",
+    data: Data = "qm9-small",
     molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row.")] = 1_000_000,
     seeds: Seeds = "0",
     draws: Annotated[int, typer.Option(min=1, help="Molecules drawn to measure a row.")] = 1_000,
     steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
     rows: Rows = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Every way of respecting symmetry on one data set, network size and budget; half an hour a row on a CPU."""
     use_large_pages()
-    from coset.reproduce.symmetry_study import NAME, ROWS, Study, run
+    from coset.reproduce import symmetry_study as table
 
-    study = Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps)
-    with row_progress(1.0) as begin:
-        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), telling(begin))
-    finished(record.folder)
+    study = table.Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps)
+    make(table, study, out, rows, device)
 
 
 @app.command("recipe-ablation")
 def recipe_ablation(
     out: Out = None,
-    data: Annotated[str, typer.Option(help="Data set or a store's folder.")] = "qm9-small",
+    data: Data = "qm9-small",
     molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row.")] = 300_000,
     seeds: Seeds = "0",
     draws: Annotated[int, typer.Option(min=1, help="Molecules drawn to measure a row.")] = 2_000,
@@ -56,50 +58,46 @@ def recipe_ablation(
     size: Annotated[str, typer.Option(help="Of the networks: xs or s.")] = "xs",
     precision: Annotated[str, typer.Option(help="Of the networks' inside: fp32 or bf16.")] = "bf16",
     rows: Rows = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """What each part of the coset recipe is worth: one change a row, ten minutes a row on a CPU."""
     use_large_pages()
-    from coset.reproduce.recipe_ablation import NAME, ROWS, Study, run
+    from coset.reproduce import recipe_ablation as table
 
-    study = Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps, size, precision)
-    with row_progress(1.0) as begin:
-        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), telling(begin))
-    finished(record.folder)
+    study = table.Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps, size, precision)
+    make(table, study, out, rows, device)
 
 
 @app.command("radm-ablation")
 def latent_ablation(
     out: Out = None,
-    data: Annotated[str, typer.Option(help="Data set or a store's folder.")] = "qm9-small",
+    data: Data = "qm9-small",
     molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row and a codec.")] = 1_000_000,
     seeds: Seeds = "0",
     draws: Annotated[int, typer.Option(min=1, help="Molecules drawn to measure a row.")] = 1_000,
     steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
     rows: Rows = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
-    """RADM's ablation and more: poses before an autoencoder, none, rotated data; 15 minutes a row on a CPU."""
+    """RADM's ablation and more: poses before an autoencoder, none, rotated data; half an hour a row on a CPU."""
     use_large_pages()
-    from coset.reproduce.latent_ablation import NAME, ROWS, Study, run
+    from coset.reproduce import latent_ablation as table
 
-    study = Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps)
-    with row_progress(1.0) as begin:
-        record = run(study, out or FOLDER / NAME, parse_rows(rows, tuple(ROWS)), resolve_device(device), telling(begin))
-    finished(record.folder)
+    study = table.Study(data, molecules, tuple(parse_seeds(seeds)), draws, steps)
+    make(table, study, out, rows, device)
 
 
 @app.command("end-steps")
 def step_efficiency(
     out: Out = None,
-    data: Annotated[str, typer.Option(help="Data set or a store's folder.")] = "qm9-small",
+    data: Data = "qm9-small",
     molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row.")] = 1_000_000,
     seeds: Seeds = "0",
     draws: Annotated[int, typer.Option(min=1, help="Molecules drawn at each number of steps.")] = 500,
     steps: Annotated[str, typer.Option(help="Sampling steps, parted by commas.")] = "50,100,250,500,1000",
     rows: Rows = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Twice as fast after minutes of compiling.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Learned noising (END) against fixed: quality at each number of steps; an hour a row on a CPU."""
     use_large_pages()
@@ -110,4 +108,12 @@ def step_efficiency(
     with row_progress(1.0) as begin:
         where = resolve_device(device)
         record = run(study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), where, telling(begin), compiled)
+    finished(record.folder)
+
+
+def make(table: ModuleType, study: Any, out: Path | None, rows: str | None, device: str) -> None:
+    """Trains and measures the rows of a study's module that are not there yet, and shows its report."""
+    chosen = parse_rows(rows, tuple(table.ROWS))
+    with row_progress(1.0) as begin:
+        record = table.run(study, out or FOLDER / table.NAME, chosen, resolve_device(device), telling(begin))
     finished(record.folder)

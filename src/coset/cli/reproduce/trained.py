@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from coset.cli.options import resolve_device
-from coset.cli.reproduce.options import FOLDER, Out, finished, parse_steps, row_progress
+from coset.cli.reproduce.options import FOLDER, Device, Held, Out, finished, parse_steps, row_progress
 
 app = typer.Typer()
 
@@ -22,7 +22,7 @@ def quality_steps(
     sampler: Annotated[list[str] | None, typer.Option(help="Such as 'heun karras', 'ancestral churn=1.4'.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
     reference: Annotated[str | None, typer.Option(help="qm9, qm9-small, a file, none; by the model without.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """A model's quality at each number of network calls, by sampler; --sampler again and again for several."""
     counts = parse_steps(steps)
@@ -40,7 +40,7 @@ def quality_steps(
 def alignment(
     models: Annotated[str, typer.Option(help="NAME=PATH,... of latent models or autoencoders.")],
     out: Out = None,
-    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9-small",
+    data: Held = "qm9-small",
     n: Annotated[int, typer.Option("-n", min=2, help="Molecules that are posed.")] = 2_000,
     seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
 ) -> None:
@@ -57,11 +57,11 @@ def alignment(
 def trajectories(
     out: Out = None,
     models: Annotated[str | None, typer.Option(help="NAME=PATH,... of runs; those of end-steps without.")] = None,
-    data: Annotated[str, typer.Option(help="Data set or a store's folder, for held-out molecules.")] = "qm9-small",
+    data: Held = "qm9-small",
     n: Annotated[int, typer.Option("-n", min=2, help="Molecules whose paths are followed.")] = 100,
     steps: Annotated[int, typer.Option(min=2, help="Of a path.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """How straight molecules move, by model: along learned and fixed noising processes, and in sampling."""
     from coset.reproduce.straightness import NAME, Study, find_models, parse_models, run
