@@ -142,8 +142,8 @@ class Generator:
         self.diffusion = diffusion if eta == 1 else diffusion.with_eta(eta)
         if fix is not None and not diffusion.codec.spatial:
             raise ValueError(
-                "atoms are kept in place by models that place atoms, and this one draws in a latent space; use one of "
-                "another recipe"
+                "atoms are kept in place by models that place atoms, and this one draws in a latent space or in an "
+                "order of its own; use one of another recipe"
             )
         self._fixed = None if fix is None else Fixed.of(fix, vocabulary, diffusion.codec.width)
         if self._fixed:
