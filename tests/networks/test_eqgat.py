@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coset.cloud import Cloud
@@ -137,6 +138,13 @@ def test_geometry_is_arrows_from_the_receiver_and_bumps_that_end_at_the_reach():
     bumps = invariants[0, 0, 1, :-1] / (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * 5 / 12)))
     expected = torch.exp(-(torch.arange(13) - 5.0).square() * 13 / 12).double()
     torch.testing.assert_close(bumps, expected, atol=1e-6, rtol=0)
+
+
+def test_no_bump_is_too_small_for_full_precision():
+    apart = torch.linspace(0, 14, 2_000)
+    x = torch.stack([torch.zeros(2_000, 3), F.pad(apart[:, None], (0, 2))], 1)
+    bumps = PairGeometry(64, 12.0)(x)[0][:, 0, 1, :64]
+    assert ((bumps == 0) | (bumps > 1e-30)).all()  # 0 where the cosine ends
 
 
 def test_norms_divide_by_the_root_of_the_variance_and_as_released_by_the_variance():

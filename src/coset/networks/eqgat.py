@@ -23,6 +23,7 @@ from coset.networks.embeddings import with_told
 from coset.networks.messages import PairLinear, real_pairs
 from coset.networks.precision import trunk_autocast
 
+FARTHEST = 40.0  # largest exponent of a bump: subnormal numbers would slow matrix products on a CPU some forty times
 SMALLEST = 1e-6  # added to squares before the root is taken, so that its gradient is finite (and zero) at zero
 
 
@@ -74,7 +75,7 @@ class PairGeometry(nn.Module):
         difference = x[:, None] - x[:, :, None]
         distance, radius = lengths(difference, -1, keepdim=True), lengths(x, -1, keepdim=True)
         near = (1 + torch.cos(math.pi * (distance / self.reach).clamp_max(1))) / 2
-        radial = torch.exp(-(distance - self.means).square() / self.spread) * near
+        radial = torch.exp(-((distance - self.means).square() / self.spread).clamp_max(FARTHEST)) * near
         cosine = (x @ x.mT) / (radius * radius.mT)
         return torch.cat([radial, cosine[..., None]], -1), difference / (distance + 1), radius
 
