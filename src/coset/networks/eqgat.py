@@ -126,7 +126,7 @@ class PairNumbers(nn.Module):
     ) -> Float[Tensor, "b n n o"]:
         """matrix, shift: of `PairStates`."""
         both = self.invariants.weight + self.states.weight @ matrix
-        return self.atoms(h, None) + F.linear(invariants, both) + self.states(shift)[:, None, None]
+        return self.atoms(h, None, self.states(shift)[:, None]) + F.linear(invariants, both)
 
 
 class FeatureAttention(nn.Module):
@@ -151,19 +151,19 @@ class FeatureAttention(nn.Module):
     ) -> tuple[Float[Tensor, "b n w"], Float[Tensor, "b n d c"]]:
         """arrows (b, n, n, d): zero where pairs (b, n, n, 1) are. edges: what `PairNumbers` needs besides atoms."""
         weight, bias = self.weights.weight, self.weights.bias
-        attended, others = self.split[0], sum(self.split[:-1])
+        others = sum(self.split[:-1])
         with trunk_autocast(self, s):
             hidden = F.silu(self.pairs(torch.cat([s, radius], -1), *edges))
-            numbers = F.linear(hidden, weight[:others], bias[:others])
+            scores, *shares = F.linear(hidden, weight[:others], bias[:others]).split(self.split[:-1], -1)
             values = self.values(s)
         # Vectors turn with the cloud only as far as they are not rounded: in the cloud's own precision, unlike numbers.
-        logits = numbers[..., :attended].to(s.dtype) + (pairs - 1) * 1e9
+        logits = scores.to(s.dtype) + (pairs - 1) * 1e9
         count = pairs.sum(2)
         scalars = (logits.softmax(2) * values[:, None]).sum(2) * count.clamp_max(1)  # none from none
         towards = F.linear(arrows.mT @ hidden.to(s.dtype), weight[others:])
         vectors = towards + arrows.sum(2)[..., None] * bias[others:]
         if self.mixed is not None:
-            share, mixed = numbers[..., attended:] * pairs, self.mixed(v)
+            share, mixed = shares[0] * pairs, self.mixed(v)
             carried = [(share * mixed[:, None, :, axis]).sum(2) for axis in range(v.shape[2])]
             vectors = vectors + torch.stack(carried, 2)
         return scalars, vectors / count.clamp_min(1)[..., None]

@@ -18,9 +18,17 @@ class PairLinear(nn.Linear):
         super().__init__(2 * width + edges, out)
         self.width = width
 
-    def forward(self, h: Float[Tensor, "b n w"], edges: Float[Tensor, "b n n e"] | None) -> Float[Tensor, "b n n o"]:
+    def forward(
+        self,
+        h: Float[Tensor, "b n w"],
+        edges: Float[Tensor, "b n n e"] | None,
+        shift: Float[Tensor, "b 1 o"] | None = None,
+    ) -> Float[Tensor, "b n n o"]:
+        """shift: added to all pairs of a molecule."""
         receiver, sender, pair = self.weight.tensor_split((self.width, 2 * self.width), dim=1)
-        out = F.linear(h, receiver, self.bias)[:, :, None] + F.linear(h, sender)[:, None]
+        received = F.linear(h, receiver, self.bias)
+        received = received if shift is None else received + shift
+        out = received[:, :, None] + F.linear(h, sender)[:, None]
         return out if edges is None else out + F.linear(edges, pair)
 
 
