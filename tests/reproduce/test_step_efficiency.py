@@ -96,3 +96,9 @@ def test_the_sampler_of_euler_is_that_of_the_trained_process(tmp_path, drawn):
         assert isinstance(found.diffusion.process, Neural) and isinstance(found.diffusion.process.step, step)
     same = zip(model.diffusion.parameters(), plain.diffusion.parameters(), strict=True)
     assert all((a == b).all() for a, b in same)
+
+
+def test_the_report_gives_the_command_with_its_budget(tmp_path, drawn):
+    run(TINY, tmp_path, ["fixed"], [3])
+    line = next(line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("- command"))
+    assert line == "- command: `coset reproduce end-steps --data qm9-sample --molecules 256 --draws 4`"

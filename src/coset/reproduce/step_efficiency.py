@@ -154,6 +154,7 @@ def report(record: Record, study: Study) -> None:
         f"{study.molecules:,} molecules seen a row; {study.draws:,} molecules drawn at each number of steps",
         ", ".join(map(str, seeds)) or "none",
         f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid",
+        "".join(f" --{name} {value}" for name, value in asdict(study).items() if value != getattr(Study(), name)),
     )
     headings = [
         "row", "what it is", "parameters", "TFLOP of training", "steps", "atoms stable %", "molecules stable %",
