@@ -169,8 +169,8 @@ def report(record: Record, study: Study) -> None:
 
 NOTES = """
 Molecules stable with their 95 % interval (Wilson). Bond lengths: Wasserstein's distance from the training data's. Drawn
-again: molecules that came out non-finite; a row says diverged where one did in ten draws. Times are those of a row's own
-process, on the machine that drew it.
+again: molecules that came out non-finite; a row says diverged where one did in ten draws. Times are those of a row's
+own process, on the machine that drew it.
 """
 
 
