@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from rdkit import Chem
 
+from coset.bonds import to_rdkit
+from coset.data.catalog import open_dataset
 from coset.model import Model
-from coset.molecule import QM9
+from coset.molecule import QM9, Molecule
 from coset.recipes.registry import build, find_recipe
+from coset.reproduce import joining
 from coset.reproduce.joining import KINDS, Study, run
 from coset.samplers.sizes import SizeDistribution
 
@@ -48,6 +52,19 @@ def test_two_ends_whose_middle_is_missing():
     assert kept("linker", "CCCCC") == {(4, 10, 2)}
     assert kept("linker", "CC(=O)CC") == set()  # no end of two atoms
     assert all(pieces == 2 for _, _, pieces in kept("linker", "CCOCCOCC"))
+
+
+def test_molecules_whose_bonds_are_refused_are_passed_over(model, monkeypatch):
+    dataset = open_dataset("qm9-sample")
+    hydrogens = [[-0.4, 1, 0], [-0.4, -0.5, 0.9], [-0.4, -0.5, -0.9], [-1.1, 0, 0]]  # one too many at the first carbon
+    ethane = [[0, 0, 0], [1.5, 0, 0], *hydrogens, *([1.5 - x, y, z] for x, y, z in hydrogens[:3])]
+    refused = Molecule(np.array([6, 6, *[1] * 7]), np.array(ethane))
+    assert to_rdkit(refused).GetProp("sanitized") == "false"
+    cut = []
+    monkeypatch.setattr(joining, "_held_out", lambda dataset: dataset.test[:1])
+    monkeypatch.setattr(joining, "Molecule", lambda *_: refused)
+    monkeypatch.setattr(joining, "KINDS", {"scaffold": lambda graph: cut.append(graph) or iter(())})
+    assert list(joining._fragments(STUDY, model, dataset, "scaffold")) == [] == cut
 
 
 @pytest.fixture

@@ -106,13 +106,19 @@ def _name(molecule: Molecule) -> str:
 
 
 def _fragments(study: Study, model: Model, dataset: Dataset, kind: str) -> Iterator[tuple[Molecule, Molecule]]:
-    """Held-out molecules and what is left of them; those without a cut of this kind are passed over."""
+    """Held-out molecules and what is left of them; those without a cut of this kind, and
+    those whose bonds are none by the distance rule, are passed over."""
     random = np.random.default_rng(study.seed)
     found = 0
     for row in random.permutation(_held_out(dataset)):
         numbers, positions = dataset.store[int(row)]
         whole = Molecule(numbers.astype(np.int64), positions.astype(np.float64))
-        choices = list(KINDS[kind](to_rdkit(whole)))
+        graph = to_rdkit(whole)
+        if (
+            graph.GetProp("sanitized") == "false"
+        ):  # bonds by the distance rule that RDKit refuses, of which it knows no rings
+            continue
+        choices = list(KINDS[kind](graph))
         if not choices:
             continue
         kept = np.array(sorted(choices[random.integers(len(choices))]))
