@@ -61,7 +61,7 @@ def test_molecules_whose_bonds_are_refused_are_passed_over(model, monkeypatch):
     refused = Molecule(np.array([6, 6, *[1] * 7]), np.array(ethane))
     assert to_rdkit(refused).GetProp("sanitized") == "false"
     cut = []
-    monkeypatch.setattr(joining, "_held_out", lambda dataset: dataset.test[:1])
+    monkeypatch.setattr(joining, "_held_out", lambda dataset: dataset.valid[:1])
     monkeypatch.setattr(joining, "Molecule", lambda *_: refused)
     monkeypatch.setattr(joining, "KINDS", {"scaffold": lambda graph: cut.append(graph) or iter(())})
     assert list(joining._fragments(STUDY, model, dataset, "scaffold")) == [] == cut
