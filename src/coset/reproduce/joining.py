@@ -106,17 +106,17 @@ def _name(molecule: Molecule) -> str:
 
 
 def _fragments(study: Study, model: Model, dataset: Dataset, kind: str) -> Iterator[tuple[Molecule, Molecule]]:
-    """Held-out molecules and what is left of them; those without a cut of this kind, and
-    those whose bonds are none by the distance rule, are passed over."""
+    """Held-out molecules and what is left of them.
+
+    Those without a cut of this kind are passed over, and those whose bonds by the distance rule RDKit refuses.
+    """
     random = np.random.default_rng(study.seed)
     found = 0
     for row in random.permutation(_held_out(dataset)):
         numbers, positions = dataset.store[int(row)]
         whole = Molecule(numbers.astype(np.int64), positions.astype(np.float64))
         graph = to_rdkit(whole)
-        if (
-            graph.GetProp("sanitized") == "false"
-        ):  # bonds by the distance rule that RDKit refuses, of which it knows no rings
+        if graph.GetProp("sanitized") == "false":  # RDKit knows no rings of what it refuses
             continue
         choices = list(KINDS[kind](graph))
         if not choices:
