@@ -26,6 +26,9 @@ class Condition:
     -1 where a molecule has fewer than others. told: `scalars` as a network hears them, added to the token of every atom
     (`networks.conditioned`).
     latent: what a codec makes of the clean cloud, where that is known already (`codecs.autoencoder`).
+    modes: column k holds u_k / sqrt(lambda_k), for the eigenvectors and eigenvalues of the Laplacian of the graph of
+    bonds in rising order; zero for lambda = 0 and for padding. A molecule of springs has these normal modes.
+    siblings: positions of m other conformers of the same molecule, as clean as the cloud's own.
     """
 
     scalars: Float[Tensor, "b f"] | None = None
@@ -36,11 +39,15 @@ class Condition:
     automorphisms: Int[Tensor, "b g n"] | None = None
     told: Float[Tensor, "b w"] | None = None
     latent: Cloud | None = None
+    modes: Float[Tensor, "b n n"] | None = None
+    siblings: Float[Tensor, "b m n d"] | None = None
 
     def rotate(self, rotation: Float[Tensor, "b d d"]) -> Condition:
-        """Acts on `vectors` and `previous`; the rest is invariant."""
+        """Acts on `vectors`, `siblings` and `previous`; the rest is invariant."""
         vectors = None if self.vectors is None else torch.einsum("bij,bnkj->bnki", rotation, self.vectors)
-        return replace(self, vectors=vectors, previous=self.previous and self.previous.rotate(rotation), latent=None)
+        siblings = None if self.siblings is None else self.siblings @ rotation.mT[:, None]
+        previous = self.previous and self.previous.rotate(rotation)
+        return replace(self, vectors=vectors, siblings=siblings, previous=previous, latent=None)
 
     def permute(self, order: Int[Tensor, "b n"]) -> Condition:
         """Reorders all that is indexed by atoms; scalars stay."""
@@ -54,6 +61,8 @@ class Condition:
             vectors=None if self.vectors is None else _take(self.vectors, order),
             previous=self.previous and self.previous.permute(order),
             latent=self.latent and self.latent.permute(order),
+            modes=None if self.modes is None else _take(self.modes, order),
+            siblings=None if self.siblings is None else _take(self.siblings.transpose(1, 2), order).transpose(1, 2),
             automorphisms=None if self.automorphisms is None else _conjugate(self.automorphisms, order),
         )
 

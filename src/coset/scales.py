@@ -107,6 +107,30 @@ class Graph(Scale):
         return width * torch.linalg.slogdet(self.matrix).logabsdet
 
 
+@dataclass(frozen=True)
+class Modal(Scale):
+    """One standard deviation along each of the orthonormal modes of a molecule's atoms, the same for every channel.
+
+    vectors: a mode a column; those of the uniform shift and of padding are zero, and std 1 there. So it is a map of the
+    centred subspace, and invertible on that alone.
+    """
+
+    vectors: Float[Tensor, "b n n"]
+    std: Float[Tensor, "b n"]
+
+    def apply(self, values):
+        return self.vectors @ (self.std[..., None] * (self.vectors.mT @ values))
+
+    def inverse(self):
+        return Modal(self.vectors, 1 / self.std)
+
+    def transpose(self):
+        return self
+
+    def logdet(self, mask, width):
+        return width * self.std.log().sum(1)
+
+
 class Subspace(ABC):
     """Where positions live. Features always live on the free space."""
 
@@ -154,7 +178,7 @@ class Centred(Subspace):
         return width * (mask.sum((1, 2)) - 1)
 
     def solve(self, scale, values, mask):
-        if isinstance(scale, Isotropic):
+        if isinstance(scale, Isotropic | Modal):
             return scale.inverse().apply(values) * mask
         # eps = U^-1 (y - c) where the shift c, lost in the projection, is the one that centres eps.
         inverse = scale.inverse()
@@ -163,6 +187,8 @@ class Centred(Subspace):
         return inverse.apply((values - shift[:, None]) * mask) * mask
 
     def logdet(self, scale, mask, width):
+        if isinstance(scale, Modal):
+            return scale.logdet(mask, width)
         mean = _summed(scale.inverse(), mask, width) / mask.sum((1, 2))[:, None, None]
         return scale.logdet(mask, width) + torch.linalg.slogdet(mean).logabsdet
 

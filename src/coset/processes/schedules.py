@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from coset.interfaces import Schedule
 
@@ -93,6 +95,52 @@ class Linear(Schedule):
     def velocity(self, t):
         one = torch.ones_like(t.double())
         return -one, (1 - self.sigma_min) * one
+
+
+@dataclass(frozen=True)
+class Bridge(Schedule):
+    """alpha = 1 - t, sigma^2 = (s + (1 - s) t)^2 + noise^2 t (1 - t): flow matching along noisy paths.
+
+    A straight line between data and normal noise with a Brownian bridge beside it (Tong et al. 2024; ETFlow, Hassan et
+    al. 2024, eq. 4), which is a wider Gaussian where the two ends are independent. noise: of the bridge, in units of
+    the encoded data; 0 is `Linear` with s = sigma_min.
+    """
+
+    noise: float = 0.1
+    sigma_min: float = 1e-3
+
+    def __call__(self, t):
+        line, bridge = self.parts(t)
+        return 1 - t.double(), (line.square() + bridge.square()).sqrt()
+
+    def parts(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Deviations of the line's end and of the bridge, in float64."""
+        t = t.double()
+        # No root where there is no bridge: its slope at both ends is infinite.
+        bridge = self.noise * (t * (1 - t)).clamp_min(0).sqrt() if self.noise else torch.zeros_like(t)
+        return self.sigma_min + (1 - self.sigma_min) * t, bridge
+
+    def log_snr(self, t):
+        alpha, sigma = self(t)
+        return 2 * (alpha.log() - sigma.log())
+
+    def time(self, log_snr):
+        # alpha^2 = SNR sigma^2 is quadratic in t; divided by 1 + SNR, so that both ends stay finite.
+        snr, one = torch.sigmoid(log_snr.double()), torch.sigmoid(-log_snr.double())
+        s, rise, noise2 = self.sigma_min, 1 - self.sigma_min, self.noise**2
+        a, b, c = snr * (rise**2 - noise2) - one, snr * (2 * s * rise + noise2) + 2 * one, snr * s**2 - one
+        return (-2 * c / (b + (b.square() - 4 * a * c).clamp_min(0).sqrt())).clamp(0, 1)
+
+    def velocity(self, t):
+        alpha, sigma = self(t)
+        slope = self.slope(t)
+        wronskian = alpha * slope + sigma.square()  # times sigma
+        return -sigma / wronskian, slope / wronskian
+
+    def slope(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """sigma sigma', half the slope of the variance."""
+        line, _ = self.parts(t)
+        return (1 - self.sigma_min) * line + 0.5 * self.noise**2 * (1 - 2 * t.double())
 
 
 @dataclass(frozen=True)
