@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from coset.cloud import Cloud
+from coset.cloud import Cloud, Condition
 from coset.gaussian import Gaussian
 from coset.interfaces import Draw, Process
-from coset.scales import Graph, Isotropic
+from coset.scales import Graph, Isotropic, Modal
 from coset.symmetry.fisher import mean_and_log_normalizer
 from coset.symmetry.groups import Group
 
@@ -67,7 +67,7 @@ class Evidence:
 
 def listed(group: Group, draw: Draw) -> tuple[Cloud, Bool[Tensor, "b k"]]:
     """All permutations of the clean cloud and of its siblings, (b k) clouds in float64, and which there are."""
-    x0 = replace(draw.x0, condition=None).to(torch.float64)
+    x0 = replace(draw.x0, condition=_of_noise(draw.x0)).to(torch.float64)
     orders, there = group.permutations(draw.x0)
     clouds = [(x0.x, x0.h)]
     if draw.siblings is not None:
@@ -77,14 +77,22 @@ def listed(group: Group, draw: Draw) -> tuple[Cloud, Bool[Tensor, "b k"]]:
     rows = torch.arange(len(x0), device=orders.device)[:, None, None]
     x, h = (torch.cat([values[rows, orders] for values in part], 1).flatten(0, 1) for part in zip(*clouds, strict=True))
     there = there.repeat(1, len(clouds))
-    return Cloud(x, h, x0.mask.repeat_interleave(there.shape[1], 0)), there
+    known = replace(x0, x=x0.x[..., :0], h=x0.h[..., :0])
+    many = known.take(torch.arange(len(x0), device=orders.device).repeat_interleave(there.shape[1]))
+    return replace(many, x=x, h=h), there
+
+
+def _of_noise(x0: Cloud) -> Condition | None:
+    """What of the condition the noise depends on. It belongs to the places of the atoms, and no permutation moves it."""
+    modes = None if x0.condition is None else x0.condition.modes
+    return None if modes is None else Condition(modes=modes)
 
 
 def likelihood_of(process: Process, x0: Cloud, t: Tensor) -> Gaussian:
     """q(z | x0), its noise never below `LEAST_STD`. Raises ValueError for noise that tells directions apart."""
     q = process.noised(x0, t)
     for scale in (q.x_scale, q.h_scale):
-        if not isinstance(scale, Isotropic | Graph):
+        if not isinstance(scale, Isotropic | Graph | Modal):
             raise ValueError(
                 f"orbit means need noise that acts on atoms alone; got {type(scale).__name__}: use the plain target"
             )
@@ -92,7 +100,7 @@ def likelihood_of(process: Process, x0: Cloud, t: Tensor) -> Gaussian:
 
 
 def _floored(scale):
-    return Isotropic(scale.std.clamp_min(LEAST_STD)) if isinstance(scale, Isotropic) else scale
+    return replace(scale, std=scale.std.clamp_min(LEAST_STD)) if isinstance(scale, Isotropic | Modal) else scale
 
 
 def weighted_mean(x0: Cloud, found: Candidates, weight: Float[Tensor, "b k"]) -> Cloud:
