@@ -36,7 +36,7 @@ class Condition:
     edges: Float[Tensor, "b n n e"] | None = None
     vectors: Float[Tensor, "b n k d"] | None = None
     previous: Cloud | None = None
-    automorphisms: Int[Tensor, "b g n"] | None = None
+    automorphisms: Int[Tensor, "b p n"] | None = None
     told: Float[Tensor, "b w"] | None = None
     latent: Cloud | None = None
     modes: Float[Tensor, "b n n"] | None = None

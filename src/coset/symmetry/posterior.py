@@ -83,7 +83,7 @@ def listed(group: Group, draw: Draw) -> tuple[Cloud, Bool[Tensor, "b k"]]:
 
 
 def _of_noise(x0: Cloud) -> Condition | None:
-    """What of the condition the noise depends on. It belongs to the places of the atoms, and no permutation moves it."""
+    """What the noise depends on: it belongs to the places of the atoms, and no permutation moves it."""
     modes = None if x0.condition is None else x0.condition.modes
     return None if modes is None else Condition(modes=modes)
 
