@@ -52,7 +52,7 @@ def run(
     jobs = {key: atoms for key, atoms in zip(keys, molecules, strict=True) if key not in found}
     tell = progress or (lambda done, total: None)
     tell(len(keys) - len(jobs), len(keys))
-    for key, result in _kept(_results(task, list(jobs.items()), workers), kept):
+    for key, result in _kept(run_each(task, list(jobs.items()), workers), kept):
         found[key] = result
         jobs.pop(key)
         tell(len(keys) - len(jobs), len(keys))
@@ -65,7 +65,8 @@ def content_key(label: str, atoms: Atoms) -> str:
     return hashlib.sha256(content + atoms.numbers.tobytes() + atoms.positions.tobytes()).hexdigest()[:32]
 
 
-def _results(task: Task, jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def run_each(task: Task, jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, result) of every job as it comes, over so many processes; a job that kills its process gives `CRASHED`."""
     if workers == 1 or len(jobs) < 2:
         yield from ((key, task(atoms)) for key, atoms in jobs)
         return
