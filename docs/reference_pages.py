@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from coset.cli.cards import describe, find_card
-from coset.model import list_models
+from coset.model_files import list_models
 
 
 def models_page() -> str:

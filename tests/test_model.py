@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import coset
-from coset.model import WEIGHTS, load
+from coset.model import load
+from coset.model_files import WEIGHTS
 from coset.samplers.generate import Sampling
 
 

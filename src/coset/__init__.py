@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coset.bonds import to_rdkit as to_rdkit
+    from coset.ensembles.api import conformers as conformers
     from coset.files import read as read
     from coset.files import write_sdf as write_sdf
     from coset.files import write_xyz as write_xyz
     from coset.metrics.evaluate import evaluate as evaluate
     from coset.model import Model as Model
-    from coset.model import list_models as list_models
     from coset.model import load as load
+    from coset.model_files import list_models as list_models
     from coset.molecule import Molecule as Molecule
     from coset.samplers.fragments import read_fragment as read_fragment
 
@@ -28,8 +29,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Model": "coset.model",
     "Molecule": "coset.molecule",
+    "conformers": "coset.ensembles.api",
     "evaluate": "coset.metrics.evaluate",
-    "list_models": "coset.model",
+    "list_models": "coset.model_files",
     "load": "coset.model",
     "read": "coset.files",
     "read_fragment": "coset.samplers.fragments",
@@ -40,6 +42,7 @@ _PUBLIC = {
 __all__ = [
     "Model",
     "Molecule",
+    "conformers",
     "evaluate",
     "list_models",
     "load",

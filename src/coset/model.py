@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,25 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
-import coset
 from coset.autoencoding import Autoencoding
 from coset.conditions.asked import Asked, ask
 from coset.conditions.layout import Layout
 from coset.conditions.table import Range
 from coset.diffusion import Diffusion
+from coset.model_files import CONFORMERS, fill, read_model, save_model, unfit
 from coset.molecule import Molecule, Vocabulary
-from coset.networks.precision import set_trunk_precision
 from coset.recipes.registry import build, find_recipe
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
-from coset.training.checkpoint import load_tensors, save_tensors, write_json
-from coset.training.state import load_parameters
 
 SAMPLER = ("solver", "eta", "grid", "grid_power", "churn", "late")  # what a card may recommend, as a whole
-WEIGHTS = Path(__file__).parent / "weights"
-SUFFIX = ".safetensors"
 MOST_MOLECULES, MOST_ATOMS = 10_000_000, 1000  # of one call, of one molecule: beyond it is a slip of the keyboard
 Keep = Callable[[Molecule], bool]
 Progress = Callable[[float, int], None]
@@ -171,12 +162,7 @@ class Model:
 
     def save(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Writes PATH.safetensors, and beside it PATH.json: the card, with the SHA-256 of the weights."""
-        stem = str(path).removesuffix(SUFFIX)  # and not Path.with_suffix, which would cut a name such as run.v2
-        weights, card = Path(stem + SUFFIX), Path(stem + ".json")
-        tensors = {name: p.detach().to(dtype).cpu() for name, p in self.diffusion.named_parameters()}
-        save_tensors(weights, tensors, {"card": self.card})
-        with weights.open("rb") as file:
-            write_json(card, {**self.card, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+        save_model(self.diffusion, self.card, path, dtype)
 
     def _named(self, molecule: Molecule, sampling: Sampling) -> Molecule:
         about = {"model": self.name, "steps": sampling.steps, "solver": sampling.solver, "eta": sampling.randomness}
@@ -220,22 +206,19 @@ def _portions(n: int, endless: bool) -> Iterator[torch.Tensor]:
             return
 
 
-def list_models() -> dict[str, dict[str, Any]]:
-    """Cards of the packaged models by name. Raises ValueError naming a card that is no JSON object."""
-    return {path.stem: read_card(path) for path in sorted(WEIGHTS.glob("*.json"))}
-
-
 def load(name_or_path: str | Path = "qm9", device: str = "cpu") -> Model:
     """A packaged model by name, or any model by the path of its .safetensors file or of its run's folder.
 
     The weights carry their card; the .json beside them is for people and may be missing. Nothing that could run code
     is loaded. Raises FileNotFoundError with the known names, ValueError for files that are not whole or do not fit.
     """
-    path = _find(str(name_or_path))
-    tensors, state = load_tensors(path)
-    if not isinstance(state, dict) or "card" not in state:
-        raise ValueError(f"{path} is a training checkpoint, not a model; load the model.safetensors of its folder")
-    return from_card(state["card"], tensors, path, device)
+    card, tensors, path = read_model(name_or_path)
+    if card.get("draws") == CONFORMERS:
+        raise ValueError(
+            f"{path} draws conformers of molecules that it is given, not molecules; use it with coset conformers "
+            "--model or coset.conformers(..., model=...)"
+        )
+    return from_card(card, tensors, path, device)
 
 
 def from_card(card: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path, device: str = "cpu") -> Model:
@@ -247,49 +230,5 @@ def from_card(card: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path
         sizes = SizeDistribution({int(atoms): int(count) for atoms, count in card["sizes"].items()})
         diffusion = build(recipe, settings, len(vocabulary))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        version = card.get("version") if isinstance(card, dict) else None
-        raise ValueError(
-            f"{path}: its card does not fit ({_reason(error)}); it was written by coset {version or '?'}, this is "
-            f"{coset.__version__}"
-        ) from None
-    load_parameters(diffusion, tensors, path)
-    for name, parameter in diffusion.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            raise ValueError(f"{path}: the weights {name} hold NaN or infinity; train again or load other weights")
-    set_trunk_precision(diffusion, "bf16" if device.startswith("cuda") else "fp32")
-    return Model(diffusion.eval().to(device), vocabulary, sizes, card)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """A card's values. Raises ValueError for a file that is not whole."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"the card {path} is not whole JSON ({error}); copy it again with its weights") from None
-    if not isinstance(card, dict):
-        raise ValueError(f"the card {path} is no JSON object; copy it again with its weights")
-    return card
-
-
-def _find(name: str) -> Path:
-    packaged = WEIGHTS / f"{name}{SUFFIX}"
-    path = Path(name)
-    if packaged.is_file() and not path.exists():
-        return packaged
-    if path.is_dir():
-        path = path / f"model{SUFFIX}"
-    if not path.is_file():
-        names = [weights.stem for weights in sorted(WEIGHTS.glob(f"*{SUFFIX}"))]
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise FileNotFoundError(
-            f"no model {name!r}{hint}: not a file, not a run's folder, and not packaged ({', '.join(names) or 'none'})"
-        )
-    return path
+        raise unfit(path, card, error) from None
+    return Model(fill(diffusion, tensors, path, device), vocabulary, sizes, card)

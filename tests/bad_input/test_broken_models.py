@@ -13,8 +13,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import coset.model
-from coset.model import Model, UnseenSize, list_models, load
+import coset.model_files
+from coset.model import Model, UnseenSize, load
+from coset.model_files import list_models
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_weights_of_others_are_refused(tmp_path: Path):
 
 def test_a_card_beside_the_weights_may_be_missing_but_not_broken_where_it_is_read(tmp_path: Path, monkeypatch, model):
     model.save(tmp_path / "m")
-    monkeypatch.setattr(coset.model, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(coset.model_files, "WEIGHTS", tmp_path)
     assert list_models()["m"]["recipe"] == model.card["recipe"]
     for content in (b"", b"{", b"[1]", b"\xff\xfe"):
         (tmp_path / "m.json").write_bytes(content)

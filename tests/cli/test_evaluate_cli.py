@@ -14,7 +14,8 @@ from coset.cli.cards import changed_settings, describe
 from coset.files import read, write_sdf, write_xyz
 from coset.metrics.distances import DISTANCES
 from coset.metrics.reference import build_reference, save_reference
-from coset.model import list_models, load
+from coset.model import load
+from coset.model_files import list_models
 from coset.molecule import Molecule
 from coset.recipes.registry import find_recipe
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from coset.files import read, write_sdf
-from coset.model import list_models
+from coset.model_files import list_models
 from coset.molecule import Molecule
 
 METHYL = [("C", 0, 0, 0), ("H", 1.02, 0, -0.36), ("H", -0.51, 0.88, -0.36), ("H", -0.51, -0.88, -0.36)]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coset.model import SUFFIX, WEIGHTS, load, read_card
+from coset.model import load
+from coset.model_files import SUFFIX, WEIGHTS, read_card
 from coset.recipes.registry import find_recipe
 
 Groups = dict[str, dict[str, str]]

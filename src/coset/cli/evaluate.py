@@ -121,7 +121,7 @@ def report_card(file: Path, report: Report, molecules: Sequence[Molecule], secon
 
     import coset
     from coset.cli.cards import describe
-    from coset.model import list_models
+    from coset.model_files import list_models
 
     sampling = {name: _told(molecules, name) for name in ("model", "steps", "eta", "grid_power", "seed")}
     card: dict[str, Any] = {

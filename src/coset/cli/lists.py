@@ -45,7 +45,7 @@ def models(
     """List the packaged models with their measured quality, show one's card, or verify weights."""
     from coset.cli.cards import find_card
     from coset.cli.cards import verify as check
-    from coset.model import list_models
+    from coset.model_files import list_models
 
     cards = {each: find_card(each) for each in ([name] if name else list_models())}
     lines = [check(card) for card in cards.values()] if verify else []

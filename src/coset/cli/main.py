@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from coset.cli import data, evaluate, likelihood, lists, relax, reproduce, runs, sample, train
+from coset.cli import conformers, data, ensembles, evaluate, likelihood, lists, relax, reproduce, runs, sample, train
 
 # Read when torch is first imported, which no module here does before a command runs. Threads that sleep while they wait
 # keep a shared machine from a standstill (measured: 25 times as long beside another program with threads that spin).
@@ -24,11 +24,14 @@ app = typer.Typer(
 )
 app.command()(train.train)
 app.command()(sample.sample)
+app.command()(conformers.conformers)
 app.command()(relax.relax)
 app.command()(evaluate.evaluate)
 app.command()(likelihood.likelihood)
 app.command()(lists.recipes)
 app.command()(lists.models)
+data.app.command()(ensembles.ensembles)
+data.app.command()(ensembles.geom)
 app.add_typer(data.app, name="data")
 app.add_typer(reproduce.app, name="reproduce")
 app.command()(train.leg)

@@ -38,8 +38,10 @@ def train(
     from coset.training.archive import Plan
     from coset.training.events import summary_writer
     from coset.training.folder import CHECKPOINT, EVENTS, METRICS, MODEL
-    from coset.training.runs import evaluate_run, prepare, run_recipe
+    from coset.training.molecule_run import MoleculeRun
+    from coset.training.runs import evaluate_run
     from coset.training.stages import FOLDER, needs_codec
+    from coset.training.start import carry_out, open_run
 
     if recipe is None and not resume:
         raise ValueError("train needs a recipe's name, or --resume with --out; see coset recipes")
@@ -56,14 +58,16 @@ def train(
     command = f"coset train --resume -o {folder}" + (f" --evaluate {evaluate} --steps {steps}" if evaluate else "")
     with told_how_to_go_on(command, folder):
         with progress_bar(f"training {recipe}", 1.0) as update:
-            run = prepare(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
-            say(f"{recipe}: {len(run.dataset.train):,} molecules of {run.dataset.name} -> {folder}")
+            run = open_run(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
+            if evaluate and not isinstance(run, MoleculeRun):
+                raise ValueError("--evaluate draws molecules; measure conformers with coset conformers --reference")
+            say(f"{recipe}: {len(run.rows.train):,} molecules of {resolved.data} -> {folder}")
             if needs_codec(resolved) and not run.checkpoint.exists():
                 codec = getattr(resolved, "codec", "")
                 say(f"its codec is that of {codec}" if codec else f"stage one, its autoencoder -> {folder / FOLDER}")
-            run_recipe(run, folder, resume, events)
+            carry_out(run, folder, resume, events)
         say(f"model -> {folder / MODEL}")
-        if evaluate:
+        if evaluate and isinstance(run, MoleculeRun):
             with progress_bar(f"drawing {evaluate:,} molecules", evaluate) as update:
                 report = evaluate_run(run, folder, Plan(evaluate, steps), update)
             console.print(quality_table(report))
@@ -172,4 +176,4 @@ def show(record: dict[str, Any], update) -> None:
         warn(record["symptoms"])
 
 
-SAMPLED = ("atom_stable", "molecule_stable", "valid")
+SAMPLED = ("atom_stable", "molecule_stable", "valid", "cov_recall_mean_0.5", "cov_precision_mean_0.5")

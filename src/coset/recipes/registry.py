@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
-from coset.recipes import coset, edm, end, frames, latent, symdiff
+from coset.recipes import conformers, coset, edm, end, frames, latent, symdiff
+from coset.recipes.conformer_settings import Ensembled, Equivariant, OverGraph, Spectral
 from coset.recipes.latent_settings import Encoding, Latent
 from coset.recipes.settings import (
     Canonical,
@@ -33,7 +34,8 @@ from coset.recipes.settings import (
 class Recipe:
     """build: settings and number of atom types to a model. sizes: named overrides, the published one first.
 
-    sampling: options of `Sampling` that its models are best drawn with, where they are not the defaults.
+    sampling: options of `Sampling` (`Drawing` for conformers) that its models are best drawn with, where they are not
+    the defaults.
     """
 
     build: Callable[[Any, int], Diffusion]
@@ -44,6 +46,11 @@ class Recipe:
     @property
     def summary(self) -> str:
         return (self.build.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def given_graph(self) -> bool:
+        """Whether its models draw conformers of molecules that they are given, not molecules."""
+        return issubclass(self.settings, Ensembled)
 
     def resolve(self, overrides: Mapping[str, Any]) -> Training:
         """Settings from a size's overrides and the user's; `size` is a key like the others.
@@ -96,6 +103,13 @@ RECIPES: dict[str, Recipe] = {
     "end_symdiff": Recipe(end.end_symdiff, Posed, end.SIZES_POSED, end.SAMPLING),
     "coset": Recipe(coset.coset, Paired, coset.SIZES, coset.SAMPLING),
     "coset_plain": Recipe(coset.coset_plain, Unpaired, coset.PLAIN_SIZES, coset.SAMPLING),
+    "etflow": Recipe(conformers.etflow, Equivariant, conformers.SIZES_ETFLOW),
+    "etdiff": Recipe(conformers.etdiff, Equivariant, conformers.SIZES_ETDIFF),
+    "etflow_ts": Recipe(conformers.etflow_ts, Equivariant, conformers.SIZES_ETFLOW_TS),
+    "etdiff_ts": Recipe(conformers.etdiff_ts, Equivariant, conformers.SIZES_ETDIFF_TS),
+    "dit_conf": Recipe(conformers.dit_conf, OverGraph, conformers.SIZES_DIT),
+    "dit_conf_ts": Recipe(conformers.dit_conf_ts, OverGraph, conformers.SIZES_DIT_TS),
+    "mcf": Recipe(conformers.mcf, Spectral, conformers.SIZES_MCF),
 }
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from coset.cloud import Cloud
 from coset.data.catalog import Dataset, open_dataset
 from coset.files import write_xyz
-from coset.model import SUFFIX, Model, load
+from coset.model import Model, load
+from coset.model_files import SUFFIX
 from coset.molecule import FARTHEST, Molecule
 from coset.noise import Noise
 from coset.reproduce.quality_steps import fingerprint

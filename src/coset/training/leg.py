@@ -32,7 +32,8 @@ from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.ema import EMA
 from coset.training.folder import MODEL, alone
 from coset.training.log import Listener
-from coset.training.loop import Run, train
+from coset.training.loop import train
+from coset.training.molecule_run import MoleculeRun
 from coset.training.runs import begin, export, prepare
 from coset.training.state import State, load_parameters
 from coset.training.warm_start import warm_start
@@ -126,7 +127,7 @@ class Leg:
         assert card is not None
         write_progress(self.queue, self.entry.name, card)
 
-    def _state(self, run: Run, folder: Path) -> State:
+    def _state(self, run: MoleculeRun, folder: Path) -> State:
         """Where this leg stands: at its checkpoint in the folder, or at the last leg's weights."""
         diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(run.device)
         if self.settings.init and not self.entry.raw.is_file():
@@ -150,7 +151,7 @@ class Leg:
         load_parameters(state.diffusion, raw, self.entry.raw)
 
 
-def finish(run: Run, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:
+def finish(run: MoleculeRun, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:
     """Exports the model with a card that adds this leg to the earlier ones, and measures it."""
     before = entry.card or {"molecules_seen": 0, "minutes": 0.0, "flops": 0.0, "legs": []}
     this = state.counters

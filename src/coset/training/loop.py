@@ -3,66 +3,76 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
 
-from coset.cloud import Condition
-from coset.conditions.table import Table
+from coset.cloud import Cloud
 from coset.data.batches import Batches
-from coset.data.catalog import Dataset
-from coset.molecule import Vocabulary
+from coset.diffusion import Diffusion
 from coset.networks.precision import set_trunk_precision, usable_precision
 from coset.noise import Noise
 from coset.recipes.settings import Training
 from coset.training.flops import Flops
 from coset.training.interrupt import interruptible
-from coset.training.latents import Latents
 from coset.training.log import Log
 from coset.training.nonfinite import tell_nonfinite
 from coset.training.optimisation import rate_factor
 from coset.training.state import State
-from coset.training.validation import Validation
 
 
 @dataclass(frozen=True)
-class Run:
+class Rows:
+    """Which molecules a run has. train, valid: rows of sizes (atoms) and ids."""
+
+    train: Int[NDArray[np.int64], "m"]
+    valid: Int[NDArray[np.int64], "v"]
+    sizes: Int[NDArray, "a"]
+    ids: NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(ABC):
     """One training run: settings, data, where it saves and whom it tells.
 
-    conditions: what the model is told of the molecules, where the settings name something. latents: of all molecules,
-    where a trained codec made them already. validated: called after each validation.
-    about: what identifies the run, kept in its checkpoints. checkpoint: the file it can go on from. pause: minutes
-    after which `train` returns although the run is not at its end.
+    validated: called after each validation. about: what identifies the run, kept in its checkpoints. checkpoint: the
+    file it can go on from. pause: minutes after which `train` returns although the run is not at its end.
     """
 
     settings: Training
-    dataset: Dataset
-    vocabulary: Vocabulary
     checkpoint: Path
     about: dict[str, Any]
     log: Log
     device: str = "cpu"
     pause: float = float("inf")
-    conditions: Table | None = None
-    latents: Latents | None = None
     validated: Callable[[State], None] = lambda state: None
 
-    def batches(self) -> Batches:
-        s, rows = self.settings, self.dataset.train
-        limit = {"tokens": s.tokens} if s.tokens else {"molecules": s.batch}
-        return Batches(self.dataset.store.sizes[rows], seed=s.seed, rows=rows, **limit)
+    @property
+    @abstractmethod
+    def rows(self) -> Rows: ...
 
-    def cloud(self, rows):
-        """A clean batch on the run's device, with its conditions."""
-        clean = self.vocabulary.cloud(*self.dataset.store.collate(rows))
-        if self.conditions is not None:
-            clean = replace(clean, condition=Condition(scalars=self.conditions(rows)))
-        if self.latents is not None:
-            clean = self.latents.join(clean, rows)
-        return clean.to(self.device)
+    @abstractmethod
+    def cloud(self, rows: Int[NDArray[np.int64], "b"], step: int = -1) -> Cloud:
+        """A clean batch on the run's device, with its conditions; what of it is drawn, the step decides."""
+
+    @abstractmethod
+    def flops(self, diffusion: Diffusion) -> Flops: ...
+
+    @abstractmethod
+    def validation(self) -> Callable[[State], dict[str, Any]]:
+        """What is measured of a state now and then: valid_loss and ema, the decay of the best average, and more."""
+
+    def batches(self) -> Batches:
+        s, rows = self.settings, self.rows
+        limit = {"tokens": s.tokens} if s.tokens else {"molecules": s.batch}
+        return Batches(rows.sizes[rows.train], seed=s.seed, rows=rows.train, **limit)
 
     def noise(self, rows, step: int) -> Noise:
         """Depends on the run's seed, the molecule and the step alone, so a resumed run repeats it."""
@@ -85,9 +95,9 @@ def train(run: Run, state: State) -> None:
     step, saves and raises KeyboardInterrupt. A loss or gradient that is not finite raises FloatingPointError.
     precision=bf16 is fp32 on a CPU that would emulate it.
     """
-    s, counters, validation = run.settings, state.counters, Validation(run)
+    s, counters, validation = run.settings, state.counters, run.validation()
     set_trunk_precision(state.diffusion, usable_precision(s.precision, run.device))
-    flops = Flops.measure(state.diffusion, len(run.vocabulary))
+    flops = run.flops(state.diffusion)
     model = torch.compile(state.diffusion, dynamic=True) if s.compile else state.diffusion
     parameters, begun = list(state.diffusion.parameters()), time.monotonic()
     clock = saved = begun
@@ -97,7 +107,7 @@ def train(run: Run, state: State) -> None:
                 break
             for group in state.optimiser.param_groups:
                 group["lr"] = s.lr * rate_factor(counters.step, progress, s.warmup, s.decay)
-            clean = run.cloud(rows)
+            clean = run.cloud(rows, counters.step)
             losses = model(clean, run.noise(rows, counters.step))
             state.optimiser.zero_grad(set_to_none=True)
             losses.mean().backward()

@@ -23,7 +23,7 @@ def tell_nonfinite(run: Run, state: State, rows: Int[NDArray, "b"], losses: Floa
 
     It names the molecules whose own loss is not finite, or the whole batch if there are none such.
     """
-    ids = run.dataset.store.ids[rows].tolist()
+    ids = run.rows.ids[rows].tolist()
     finite = losses.isfinite().tolist()
     bad = [i for i, good in zip(ids, finite, strict=True) if not good] or ids
     loss, step = losses.mean().item(), state.counters.step

@@ -32,12 +32,15 @@ from coset.training.events import tensorboard
 from coset.training.folder import CHECKPOINT, EVENTS, LOG, MODEL, SETTINGS, alone, check_same
 from coset.training.log import Listener, Log
 from coset.training.loop import Run, train
+from coset.training.molecule_run import MoleculeRun
 from coset.training.stages import FOLDER, calibrate, needs_codec, take_codec, with_latents
 from coset.training.state import State
 from coset.training.warm_start import warm_start
 
 
-def prepare(recipe: str, settings: Training, folder: Path, device: str, listener: Listener | None = None) -> Run:
+def prepare(
+    recipe: str, settings: Training, folder: Path, device: str, listener: Listener | None = None
+) -> MoleculeRun:
     """Opens the data of a run in a folder; nothing is written yet."""
     dataset = open_dataset(settings.data)
     vocabulary = Vocabulary(dataset.vocabulary)
@@ -48,7 +51,10 @@ def prepare(recipe: str, settings: Training, folder: Path, device: str, listener
         "data": fingerprint(dataset),
     }
     log, table = Log(folder / LOG, listener), conditions(dataset, Layout(settings.condition, len(vocabulary)))
-    return Run(settings, dataset, vocabulary, folder / CHECKPOINT, about, log, device, conditions=table)
+    return MoleculeRun(
+        settings=settings, checkpoint=folder / CHECKPOINT, about=about, log=log, device=device, dataset=dataset,
+        vocabulary=vocabulary, conditions=table,
+    )  # fmt: skip
 
 
 def conditions(dataset: Dataset, layout: Layout) -> Table | None:
@@ -64,7 +70,7 @@ def conditions(dataset: Dataset, layout: Layout) -> Table | None:
     return Table.of(dataset.store, layout, Vocabulary(dataset.vocabulary), dataset.train, more, rows)
 
 
-def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> State:
+def run_recipe(run: MoleculeRun, folder: Path, resume: bool, events: bool = False) -> State:
     """Trains, or goes on training, and leaves the model with the best average in the folder.
 
     resume: goes on from the checkpoint with the same settings, or from the start if the run was killed before its first
@@ -94,7 +100,7 @@ def run_recipe(run: Run, folder: Path, resume: bool, events: bool = False) -> St
     return state
 
 
-def _stage_one(run: Run, folder: Path) -> Model:
+def _stage_one(run: MoleculeRun, folder: Path) -> Model:
     """The autoencoder of a latent run, trained as far as it was not."""
     assert isinstance(run.settings, Latent)
     first = prepare(
@@ -104,7 +110,7 @@ def _stage_one(run: Run, folder: Path) -> Model:
     return load(folder, run.device)
 
 
-def evaluate_run(run: Run, folder: Path, plan: Plan, progress: Progress) -> Report:
+def evaluate_run(run: MoleculeRun, folder: Path, plan: Plan, progress: Progress) -> Report:
     """Measures the model that `run_recipe` left: samples.npz, metrics.json, and the rates in the model's card."""
     with alone(folder):
         model = load(folder, run.device)
@@ -125,7 +131,7 @@ def begin(run: Run, state: State, folder: Path, but: tuple[str, ...] = ()) -> No
     run.log.rewind(state.counters.step)
 
 
-def export_best(run: Run, state: State, path: Path, name: str) -> None:
+def export_best(run: MoleculeRun, state: State, path: Path, name: str) -> None:
     """Exports the model if its last validation is the best so far, by its loss and by the error of positions if known.
 
     RADM keeps its autoencoder so.
@@ -136,7 +142,7 @@ def export_best(run: Run, state: State, path: Path, name: str) -> None:
         export(run, state, path, name)
 
 
-def export(run: Run, state: State, path: Path, name: str, extra: dict[str, Any] | None = None) -> None:
+def export(run: MoleculeRun, state: State, path: Path, name: str, extra: dict[str, Any] | None = None) -> None:
     """The model with the average of lowest validation loss, in fp16, and its card."""
     last = run.log.last["valid"]
     card = make_card(run, state, name) | {"validation": {k: v for k, v in last.items() if k in _VALIDATION}}
@@ -151,7 +157,7 @@ _VALIDATION = (
 )  # fmt: skip
 
 
-def make_card(run: Run, state: State, name: str) -> dict[str, Any]:
+def make_card(run: MoleculeRun, state: State, name: str) -> dict[str, Any]:
     """What a model is made of: recipe, settings, data, budget and hardware."""
     sampling = dict(find_recipe(run.about["recipe"]).sampling)
     ranges = {name: asdict(found) for name, found in (run.conditions.ranges if run.conditions else {}).items()}

@@ -13,7 +13,7 @@ from coset.model import Model
 from coset.recipes.latent_settings import Encoded, Encoding, Latent
 from coset.recipes.settings import Training
 from coset.training.latents import FILE, encoded, latent_codec
-from coset.training.loop import Run
+from coset.training.molecule_run import MoleculeRun
 
 FOLDER = "codec"  # of stage one, in the run's
 CALIBRATION = 5_000  # molecules
@@ -24,7 +24,7 @@ def needs_codec(settings: Training) -> bool:
     return isinstance(settings, Latent) and not settings.joint and settings.encoder != "none"
 
 
-def take_codec(diffusion: Diffusion, run: Run, model: Model) -> None:
+def take_codec(diffusion: Diffusion, run: MoleculeRun, model: Model) -> None:
     """Gives the diffusion the codec of a trained model.
 
     Raises ValueError for a model without an autoencoder, for one of other elements, and for one that is built otherwise
@@ -52,13 +52,13 @@ def take_codec(diffusion: Diffusion, run: Run, model: Model) -> None:
     diffusion.codec.load_state_dict(model.diffusion.codec.state_dict())
 
 
-def with_latents(run: Run, diffusion: Diffusion, folder: Path) -> Run:
+def with_latents(run: MoleculeRun, diffusion: Diffusion, folder: Path) -> MoleculeRun:
     """The run with the latents of all its molecules, from the folder or computed now."""
     return replace(run, latents=encoded(diffusion.codec, run.dataset, run.cloud, folder / FILE, run.about["data"]))
 
 
 @torch.no_grad()
-def calibrate(run: Run, diffusion: Diffusion) -> None:
+def calibrate(run: MoleculeRun, diffusion: Diffusion) -> None:
     """Measures the scales of a trained autoencoder on some of its training molecules."""
     parts, s = latent_codec(diffusion.codec), run.settings
     if parts is None or not isinstance(s, Encoding):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from coset.training.yardsticks import measure_denoising
 
 if TYPE_CHECKING:
     from coset.training.loop import Run
+    from coset.training.molecule_run import MoleculeRun
 
 PREFIX = "symptom_"
 
@@ -36,20 +38,14 @@ class Validation:
     target's is lower by what it averages away, and has the same minimiser.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: MoleculeRun) -> None:
         self.run = run
-        self.batches = self._batches(run.settings.validate_molecules)
-        self.few = self._batches(run.settings.yardstick_molecules)
+        self.batches = held_out(run, run.settings.validate_molecules)
+        self.few = held_out(run, run.settings.yardstick_molecules)
 
     @torch.no_grad()
     def __call__(self, state: State) -> dict[str, Any]:
-        losses = {}
-        for decay in state.ema.averages:
-            with state.ema.applied(decay):
-                losses[decay] = self._loss(state)
-        best = min(losses, key=lambda decay: losses[decay])
-        found: dict[str, Any] = {"valid_loss": losses[best], "ema": best}
-        found |= {f"valid_loss_{decay}": loss for decay, loss in losses.items()}
+        found, best = averaged_losses(self.run, self.batches, state)
         with state.ema.applied(best):
             found |= self._lost(state) if isinstance(state.diffusion, Autoencoding) else self._turning(state)
         if self.few:
@@ -60,18 +56,6 @@ class Validation:
                 found |= self._samples(state)
         told = diagnose({key.removeprefix(PREFIX): value for key, value in found.items() if key.startswith(PREFIX)})
         return found | ({"symptoms": "; ".join(told)} if told else {})
-
-    def _batches(self, molecules: int) -> list[Int[NDArray[np.int64], "b"]]:
-        """Rows of the first held-out molecules."""
-        rows = self.run.dataset.valid[:molecules]
-        return Batches(self.run.dataset.store.sizes[rows], molecules=256, rows=rows).epoch(0) if molecules else []
-
-    def _loss(self, state: State) -> float:
-        diffusion, total = state.diffusion.with_target(plain), torch.zeros((), dtype=torch.float64)
-        for rows in self.batches:
-            losses = diffusion(self.run.cloud(rows), self.run.noise(rows, step=-1))
-            total += losses.double().sum().cpu()
-        return float(total) / sum(map(len, self.batches))
 
     def _lost(self, state: State) -> dict[str, float]:
         """What an autoencoder loses, by name, as means over molecules."""
@@ -117,3 +101,30 @@ class Validation:
             "molecule_stable": counts["stable_molecules"] / counts["molecules"],
             "valid": counts["valid"] / counts["molecules"],
         }
+
+
+def held_out(run: Run, molecules: int) -> list[Int[NDArray[np.int64], "b"]]:
+    """Rows of the first held-out molecules, in batches."""
+    rows = run.rows.valid[:molecules]
+    return Batches(run.rows.sizes[rows], molecules=256, rows=rows).epoch(0) if molecules else []
+
+
+def averaged_losses(
+    run: Run, batches: Sequence[Int[NDArray[np.int64], "b"]], state: State
+) -> tuple[dict[str, Any], float]:
+    """The loss of each EMA decay towards the plain target, with the best, and the decay that has it."""
+    losses = {}
+    for decay in state.ema.averages:
+        with state.ema.applied(decay):
+            losses[decay] = _loss(run, batches, state)
+    best = min(losses, key=lambda decay: losses[decay])
+    found = {"valid_loss": losses[best], "ema": best}
+    return found | {f"valid_loss_{decay}": loss for decay, loss in losses.items()}, best
+
+
+def _loss(run: Run, batches: Sequence[Int[NDArray[np.int64], "b"]], state: State) -> float:
+    diffusion, total = state.diffusion.with_target(plain), torch.zeros((), dtype=torch.float64)
+    for rows in batches:
+        losses = diffusion(run.cloud(rows), run.noise(rows, step=-1))
+        total += losses.double().sum().cpu()
+    return float(total) / sum(map(len, batches))

@@ -111,6 +111,30 @@ def step_efficiency(
     finished(record.folder)
 
 
+@app.command("conformers")
+def conformers(
+    out: Out = None,
+    data: Annotated[str, typer.Option(help="Ensembles: xtb, drug-like or an .npz.")] = "xtb",
+    molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row.")] = 1_000_000,
+    seeds: Seeds = "0",
+    targets: Annotated[int, typer.Option(min=1, help="Test molecules, the first ones.")] = 1_000,
+    size: Annotated[str, typer.Option(help="Of the networks: xs or small; published ones need a GPU.")] = "xs",
+    steps: Annotated[str, typer.Option(help="Sampling steps, parted by commas.")] = "1,2,5,10,20,50",
+    rows: Rows = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Conformers by ETFlow, ETDiff and plain transformers, with and without symmetrised targets, beside RDKit's."""
+    use_large_pages()
+    counts = parse_steps(steps)
+    from coset.reproduce.conformer_study import NAME, ROWS, Study, run
+
+    study, chosen = Study(data, molecules, targets, size), parse_rows(rows, tuple(ROWS))
+    with row_progress(1.0) as begin:
+        where = resolve_device(device)
+        record = run(study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), where, telling(begin))
+    finished(record.folder)
+
+
 def make(table: ModuleType, study: Any, out: Path | None, rows: str | None, device: str) -> None:
     """Trains and measures the rows of a study's module that are not there yet, and shows its report."""
     chosen = parse_rows(rows, tuple(table.ROWS))

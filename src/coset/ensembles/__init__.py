@@ -1,0 +1,1 @@
+"""Ensembles: conformers of given molecules, made, checked, refined and written."""

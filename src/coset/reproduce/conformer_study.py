@@ -1,0 +1,223 @@
+"""Conformers: recipes on one budget, with and without symmetrised targets, beside RDKit, by steps of sampling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coset.data.ensembles import Ensemble, open_ensembles
+from coset.ensembles.methods import Method, seed_of
+from coset.ensembles.model import ConformerModel, load_conformer_model
+from coset.ensembles.rdkit_method import DistanceGeometry
+from coset.files import atomic_write
+from coset.graphs.graph import read_smiles
+from coset.graphs.stereo import Stereo, repaired
+from coset.metrics.coverage import ceiling, coverage
+from coset.metrics.rmsd import RMSDs, rmsd_matrix
+from coset.recipes.registry import find_recipe
+from coset.reproduce.record import Record, heading, markdown_table
+from coset.reproduce.rows import check_known
+from coset.training.log import Listener
+from coset.training.start import carry_out, open_run
+
+NAME = "conformers"
+THRESHOLDS = (0.1, 0.5)  # Angstrom
+STEPS = (1, 2, 5, 10, 20, 50)
+PORTION = 50  # molecules drawn at a time
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe with settings, or RDKit's method where it names none."""
+
+    what: str
+    recipe: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+CLOSED = "target in closed form"
+ROWS: dict[str, Row] = {
+    "etflow": Row("ETFlow: harmonic prior, aligned", "etflow"),
+    "etflow-free": Row("the same, not aligned", "etflow", {"coupling": "independent"}),
+    "etflow-ts": Row(f"ETFlow+TS: not aligned, {CLOSED}", "etflow_ts"),
+    "etflow-ts-per-atom": Row(
+        "the same with the loss of each atom's distance: not exact", "etflow_ts", {"loss": "per_atom"}
+    ),
+    "etflow-ts-rotations": Row("ETFlow+TS over rotations alone", "etflow_ts", {"orbit": "rotations"}),
+    "etflow-ts-released": Row("ETFlow+TS by 64 draws, the true pose among them", "etflow_ts", {"target": "released"}),
+    "etflow-ts-conformers": Row(
+        "ETFlow+TS over four conformers too", "etflow_ts", {"conformers": 4, "most_automorphisms": 8}
+    ),
+    "etdiff": Row("ETDiff: isotropic prior", "etdiff"),
+    "etdiff-ts": Row(f"ETDiff+TS: {CLOSED}", "etdiff_ts"),
+    "dit": Row("plain transformer, random poses", "dit_conf"),
+    "dit-ts": Row(f"plain transformer, random poses, {CLOSED}", "dit_conf_ts"),
+    "mcf": Row("plain transformer, graph by eigenvectors, diffusion", "mcf"),
+    "rdkit": Row("RDKit ETKDGv3"),
+    "rdkit-mmff": Row("RDKit ETKDGv3, MMFF94"),
+    "ceiling": Row("one half of the reference against the other"),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Budget: molecules seen in training, a row; molecules of the test split (the first ones), 2 L conformers each.
+
+    size: of the networks, a name of their recipes'.
+    """
+
+    data: str = "xtb"
+    molecules: int = 1_000_000
+    targets: int = 1000
+    size: str = "xs"
+
+
+def run(
+    study: Study,
+    folder: Path,
+    rows: Sequence[str] = tuple(ROWS),
+    steps: Sequence[int] = STEPS,
+    seeds: Sequence[int] = (0,),
+    device: str = "cpu",
+    begin: Callable[[str], Listener | None] = lambda row: None,
+) -> Record:
+    """Trains and measures what is not there yet; the report is written anew after each number of steps.
+
+    A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
+    holds the rows of another study.
+    """
+    check_known("row", rows, ROWS)
+    record = Record.open(NAME, folder, asdict(study))
+    tests = Tests.of(study)
+    for seed in seeds:
+        for row in rows:
+            if not ROWS[row].recipe:
+                if row not in record.rows:
+                    record.add(row, _untrained(row, tests))
+                    report(record, study)
+                continue
+            labels = {f"{row}, {count} steps, seed {seed}": count for count in steps}
+            if labels.keys() <= record.rows.keys():
+                continue
+            model = _trained(study, row, seed, folder / "runs" / f"{row}-{seed}", device, begin(f"{row} seed {seed}"))
+            for label, count in labels.items():
+                if label not in record.rows:
+                    about = {"row": row, "seed": seed, "steps": count} | budget_of(model)
+                    record.add(label, about | measure(model.having(steps=count), tests, seed))
+                    report(record, study)
+    report(record, study)
+    return record
+
+
+def _trained(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> ConformerModel:
+    budget = {"size": study.size, "data": study.data, "molecules": study.molecules, "seed": seed, "sample_molecules": 0}
+    budget |= {"validate_every": max(study.molecules // 10, 1)}
+    spec = ROWS[row]
+    settings = find_recipe(spec.recipe).resolve({**spec.settings, **budget})
+    carry_out(open_run(spec.recipe, settings, folder, device, listener), folder, resume=True)
+    return load_conformer_model(folder, device)
+
+
+def budget_of(model: ConformerModel) -> dict[str, Any]:
+    """What training took, of the card."""
+    return {key: model.card[key] for key in ("parameters", "molecules_seen", "minutes", "flops")}
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Test molecules with their reference ensembles."""
+
+    ensembles: list[Ensemble]
+
+    @classmethod
+    def of(cls, study: Study) -> Tests:
+        found = open_ensembles(study.data)
+        rows = np.flatnonzero(found.split == 2)[: study.targets]
+        return cls([found[row] for row in rows])
+
+    @property
+    def conformers(self) -> int:
+        return sum(len(each.positions) for each in self.ensembles)
+
+
+def measure(method: Method, tests: Tests, seed: int) -> dict[str, Any]:
+    """2 L conformers of every molecule: coverage of the repaired ones, and how often stereo was right before and after.
+
+    seconds: a conformer, of this process's own time, drawing alone.
+    """
+    matrices: list[RMSDs | None] = []
+    spent, asked, made, right, kept = 0.0, 0, 0, 0, 0
+    for first in range(0, len(tests.ensembles), PORTION):
+        some = tests.ensembles[first : first + PORTION]
+        mols = [read_smiles(each.smiles) for each in some]
+        counts = [2 * len(each.positions) for each in some]
+        begun = time.process_time()
+        drawn = method.positions(mols, counts, [seed_of(mol, seed) for mol in mols])
+        spent += time.process_time() - begun
+        asked += sum(counts)
+        for ensemble, mol, positions in zip(some, mols, drawn, strict=True):
+            stereo = Stereo.of(mol)
+            made += len(positions)
+            right += int(stereo.right(positions).all(1).sum())
+            mended, good = repaired(mol, stereo, positions)
+            kept += int(good.sum())
+            matrices.append(rmsd_matrix(mol, ensemble.positions, mended[good]) if good.any() else None)
+    return {
+        "coverage": coverage(matrices, THRESHOLDS).summary(),
+        "asked": asked,
+        "made": made,
+        "stereo_right": right / max(made, 1),
+        "stereo_repaired": kept / max(made, 1),
+        "seconds": spent / max(asked, 1),
+    }
+
+
+def _untrained(row: str, tests: Tests) -> dict[str, Any]:
+    if row != "ceiling":
+        return {"row": row} | measure(DistanceGeometry(relaxed=row == "rdkit-mmff"), tests, seed=0)
+    halves = [each for each in tests.ensembles if len(each.positions) > 1]
+    matrices = [ceiling(read_smiles(each.smiles), each.positions) for each in halves]
+    return {"row": row, "coverage": coverage(matrices, THRESHOLDS).summary()}
+
+
+def report(record: Record, study: Study) -> None:
+    """report.md from the rows that are there."""
+    tests = Tests.of(study)
+    text = heading(
+        record,
+        f"{study.molecules:,} molecules seen in training, a row; {len(tests.ensembles):,} test molecules, 2 L "
+        f"conformers for L of the reference, {2 * tests.conformers:,} in all",
+        "as named",
+        f"{study.data}: GFN2-xTB ensembles, a stand-in for GEOM-QM9's CREST ones and smaller",
+        f" --molecules {study.molecules} --targets {study.targets}",
+    )
+    with atomic_write(record.folder / "report.md") as file:
+        file.write(text + markdown_table(HEADINGS, [_line(values) for values in record.rows.values()]) + NOTES)
+
+
+HEADINGS = [
+    "row", "steps", "seed", "COV-R 0.1", "COV-P 0.1", "COV-R 0.5", "COV-P 0.5", "AMR-R", "AMR-P",
+    "stereo right, repaired %", "ms a conformer", "parameters", "minutes of training",
+]  # fmt: skip
+NOTES = """
+COV in per cent and AMR in Angstrom are means over molecules; thresholds 0.1 and 0.5 Angstrom, heavy atoms, symmetric
+atoms alike. R recall, P precision. Conformers with a wrong stereocentre or double bond are repaired where a rigid
+motion or the mirror image does it, and left out otherwise: "stereo" is the share of right ones before and after.
+The last row halves each reference ensemble, which was pruned of duplicates: no conformer is in both halves.
+"""
+
+
+def _line(values: Mapping[str, Any]) -> list[str]:
+    found = values["coverage"]
+    shares = [f"{100 * found[f'cov_{side}_mean_{d:g}']:.1f}" for d in THRESHOLDS for side in ("recall", "precision")]
+    amr = [f"{found[f'amr_{side}_mean']:.3f}" for side in ("recall", "precision")]
+    stereo = f"{100 * values['stereo_right']:.1f}, {100 * values['stereo_repaired']:.1f}" if "made" in values else ""
+    cost = f"{1000 * values['seconds']:.1f}" if "seconds" in values else ""
+    training = [f"{values['parameters']:,}", f"{values['minutes']:.0f}"] if "parameters" in values else ["", ""]
+    about = [ROWS[values["row"]].what, str(values.get("steps", "")), str(values.get("seed", ""))]
+    return [*about, *shares, *amr, stereo, cost, *training]

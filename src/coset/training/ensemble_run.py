@@ -1,0 +1,146 @@
+"""Runs on ensembles: molecules are given, their conformers are what a model learns to draw."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coset.cloud import Cloud
+from coset.data.ensembles import Ensembles
+from coset.diffusion import Diffusion
+from coset.ensembles.model import ConformerModel
+from coset.graphs.graph import Graph, collated, graph_of, read_smiles
+from coset.metrics.coverage import coverage
+from coset.metrics.rmsd import rmsd_matrix
+from coset.noise import Noise
+from coset.recipes.conformer_settings import Ensembled
+from coset.training.flops import Flops
+from coset.training.loop import Rows, Run
+from coset.training.state import State
+from coset.training.symptoms import turning_symptoms
+from coset.training.validation import PREFIX, averaged_losses, held_out
+
+MOST_DRAWN = 20  # conformers of a molecule at validation
+
+
+@dataclass(frozen=True)
+class Source:
+    """Ensembles with the graphs of their molecules. name: what the settings call them."""
+
+    name: str
+    ensembles: Ensembles
+    graphs: tuple[Graph, ...]
+
+    @classmethod
+    def of(cls, name: str, ensembles: Ensembles, most_automorphisms: int) -> Source:
+        """Raises ValueError for a molecule whose atoms are not those of its SMILES, in RDKit's order."""
+        graphs = []
+        for number in range(len(ensembles)):
+            ensemble = ensembles[number]
+            graph = graph_of(read_smiles(ensemble.smiles), most_automorphisms)
+            if not np.array_equal(graph.numbers, ensemble.numbers):
+                raise ValueError(
+                    f"{name}: the atoms of {ensemble.smiles} ({ensemble.key}) are not in the order of its SMILES with "
+                    "hydrogens added; put them in order first (coset.data.ensembles.ordered)"
+                )
+            graphs.append(graph)
+        return cls(name, ensembles, tuple(graphs))
+
+    def part(self, split: int) -> NDArray[np.int64]:
+        """Rows of a split: 0 train, 1 valid, 2 test."""
+        return np.flatnonzero(self.ensembles.split == split)
+
+    def fingerprint(self) -> dict[str, int]:
+        """Number of training molecules and a CRC-32 of their SMILES and numbers of conformers."""
+        found, rows = 0, self.part(0)
+        for row in rows:
+            ensemble = self.ensembles[row]
+            found = zlib.crc32(f"{ensemble.smiles} {len(ensemble.positions)}".encode(), found)
+        return {"molecules": len(rows), "crc32": found}
+
+    def cloud(self, rows: NDArray[np.int64], noise: Noise, siblings: int) -> Cloud:
+        """A conformer of each molecule by chance, and so many more in the condition, drawn with replacement: then any
+        of them might as well have been the first, and a mean over them stays unbiased."""
+        like = collated([self.graphs[row] for row in rows])
+        chance = noise.uniform(1 + siblings, dtype=torch.float64).cpu().numpy()
+        x = np.zeros((len(rows), 1 + siblings, *like.x.shape[1:]), dtype=np.float32)
+        for number, row in enumerate(rows):
+            positions = self.ensembles[row].positions
+            chosen = positions[(chance[number] * len(positions)).astype(np.int64)]
+            x[number, :, : chosen.shape[1]] = chosen - chosen.mean(1, keepdims=True)
+        drawn = torch.from_numpy(x)
+        condition = like.condition
+        if siblings and condition is not None:
+            condition = replace(condition, siblings=drawn[:, 1:])
+        return replace(like, x=drawn[:, 0], condition=condition)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleRun(Run):
+    source: Source
+
+    @property
+    def rows(self) -> Rows:
+        ensembles = self.source.ensembles
+        ids = np.arange(len(ensembles))
+        return Rows(self.source.part(0), self.source.part(1), ensembles.sizes, ids)
+
+    def cloud(self, rows, step=-1) -> Cloud:
+        assert isinstance(self.settings, Ensembled)
+        averaged = self.settings.target != "plain" and step >= 0
+        siblings = self.settings.conformers - 1 if averaged else 0
+        noise = Noise.from_seed(self.settings.seed, torch.as_tensor(rows)).at(torch.tensor(step)).fork(7)
+        return self.source.cloud(rows, noise, siblings).to(self.device)
+
+    def flops(self, diffusion: Diffusion) -> Flops:
+        """By molecules of the data near the three sizes."""
+        return Flops.of_clouds(diffusion, self._typical())
+
+    def _typical(self) -> list[Cloud]:
+        sizes, rows = self.rows.sizes, self.rows.train
+        ranked = rows[np.argsort(sizes[rows], kind="stable")]
+        chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
+        return [self.cloud(np.array([row]), step=-1) for row in chosen]
+
+    def validation(self) -> EnsembleValidation:
+        return EnsembleValidation(self)
+
+
+class EnsembleValidation:
+    """Called with a state, gives the loss of each EMA decay, the best decay, how far it is from turning with its
+    molecules, and recall and precision of the ensembles of a few held-out molecules."""
+
+    def __init__(self, run: EnsembleRun) -> None:
+        self.run, self.batches = run, held_out(run, run.settings.validate_molecules)
+
+    @torch.no_grad()
+    def __call__(self, state: State) -> dict[str, Any]:
+        run = self.run
+        found, best = averaged_losses(run, self.batches, state)
+        with state.ema.applied(best):
+            rows = self.batches[0][:64]
+            turning = turning_symptoms(state.diffusion, run.cloud(rows), run.noise(rows, step=-1))
+            found |= {PREFIX + name: value for name, value in turning.items()}
+            if run.settings.sample_molecules:
+                found |= self._drawn(state)
+        return found
+
+    def _drawn(self, state: State) -> dict[str, float]:
+        s, source = self.run.settings, self.run.source
+        rows = self.run.rows.valid[: s.sample_molecules]
+        counts = [min(2 * len(source.ensembles[row].positions), MOST_DRAWN) for row in rows]
+        model = ConformerModel(state.diffusion, {"name": "validated"}).having(steps=s.sample_steps)
+        drawn = model.of_graphs([source.graphs[row] for row in rows], counts, [s.seed] * len(rows))
+        matrices = [
+            rmsd_matrix(read_smiles(source.ensembles[row].smiles), source.ensembles[row].positions, x).matrix
+            if len(x)
+            else None
+            for row, x in zip(rows, drawn, strict=True)
+        ]
+        summary = coverage(matrices, (0.1, 0.5)).summary()
+        return {name: value for name, value in summary.items() if "mean" in name}
