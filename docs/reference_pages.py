@@ -34,6 +34,8 @@ def _quality(metrics: dict[str, Any]) -> list[str]:
     """The table of rates; cards of other training data may hold none."""
     if not metrics:
         return ["Not measured."]
+    if "coverage" in metrics:
+        return _coverage(metrics)
     rows = []
     for key, rate in metrics["rates"].items():
         low, high = metrics["intervals"][key]
@@ -44,6 +46,26 @@ def _quality(metrics: dict[str, Any]) -> list[str]:
         f"Measured on {metrics['molecules']:,} molecules, {metrics['steps']} steps, seed {metrics['seed']}; per cent."
     )
     return [drawn, _table(("", "model", "95 % interval", "the data's own"), rows)]
+
+
+def _coverage(metrics: dict[str, Any]) -> list[str]:
+    """Recall and precision of a model of conformers."""
+    found = metrics["coverage"]
+    rows = [
+        (f"COV within {d} Å, per cent", *(f"{100 * found[f'cov_{side}_mean_{d}']:.1f}" for side in SIDES))
+        for d in ("0.1", "0.5")
+    ]
+    rows.append(("AMR, Å", *(f"{found[f'amr_{side}_mean']:.3f}" for side in SIDES)))
+    right = f"{100 * metrics['stereo_right']:.1f} % of the conformers as drawn have the stereo asked for"
+    drawn = (
+        f"Measured on {metrics['molecules']:,} test molecules, 2 L conformers for L of the reference, "
+        f"{metrics['steps']} steps, seed {metrics['seed']}; {right}, {100 * metrics['stereo_repaired']:.1f} % after "
+        "repair; the others are left out."
+    )
+    return [drawn, _table(("", *SIDES), rows)]
+
+
+SIDES = ("recall", "precision")
 
 
 def commands_page() -> str:

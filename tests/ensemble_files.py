@@ -11,7 +11,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 
-from coset.data.ensembles import Ensemble
+from coset.data.ensembles import Ensemble, Ensembles
 
 SMILES = ("CCO", "C[C@H](O)CN", "CC(=O)[O-]", "C/C=C/CO", "C[C@@H](F)[C@H](Cl)O", "CCCC", "OC1CCCC1", "N#CCCO")
 
@@ -31,6 +31,12 @@ def ensemble(smiles: str, count: int = 4, known: bool = True) -> Ensemble:
     positions = np.stack([conformer.GetPositions() for conformer in mol.GetConformers()])
     energies = 0.5 * np.arange(len(positions)) if known else None
     return Ensemble(smiles, f"key {smiles}", numbers_of(mol), positions, energies)
+
+
+def small_ensembles_file(path: Path) -> Path:
+    """Two conformers of each molecule: four molecules to train on, two to validate with, two to test on."""
+    Ensembles.of([ensemble(smiles, 2) for smiles in SMILES], split=[0] * 4 + [1] * 2 + [2] * 2).save(path)
+    return path
 
 
 def numbers_of(mol: Chem.Mol) -> np.ndarray:

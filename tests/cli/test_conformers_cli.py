@@ -10,9 +10,11 @@ from rdkit import Chem
 
 from coset.cli import conformers as module
 from coset.ensembles import jobs, methods
+from coset.ensembles.model import load_conformer_model
 from coset.ensembles.rdkit_method import DistanceGeometry
 from coset.graphs.graph import read_smiles
 from coset.graphs.stereo import Stereo
+from ensemble_files import small_ensembles_file
 
 RDKIT = ["--method", "rdkit"]
 
@@ -197,3 +199,23 @@ def test_mistakes_are_one_sentence(run, tmp_path, monkeypatch, arguments, words)
     code, _, err = run("conformers", *arguments)
     assert code == 2 and words in err and "Traceback" not in err
     assert {path.name for path in tmp_path.iterdir()} == {"there.sdf", "flat.sdf"}
+
+
+def test_a_model_is_trained_measured_and_used(run, tmp_path):
+    data, folder, out = small_ensembles_file(tmp_path / "small.npz"), tmp_path / "run", tmp_path / "out.sdf"
+    chosen = {"size": "xs", "width": 16, "depth": 2, "heads": 2, "batch": 4, "molecules": 40, "data": data}
+    sets = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
+    code, shown, err = run(
+        "train", "etdiff_ts", *sets, "--set", "radial=8", "-o", folder, "--evaluate", 2, "--steps", 2
+    )
+    assert code == 0 and "stereo right" in shown, err
+    card = load_conformer_model(folder).card
+    assert card["metrics"]["molecules"] == 2 and card["metrics"]["steps"] == 2
+    code, shown, _ = run("models", folder)
+    assert code == 0 and "recall" in shown and "up to" in shown
+    code, _, err = run("conformers", "CCO", "-n", 2, "-o", out, "--model", folder, "--steps", 2)
+    assert code == 0, err
+    assert [mol.GetNumAtoms() for mol in Chem.SDMolSupplier(str(out), removeHs=False)] == [9, 9]
+    code, _, err = run("conformers", "CS", "-o", tmp_path / "other.sdf", "--model", folder)
+    assert code == 1 and "never seen S" in (told := err + table(tmp_path / "other.failures.csv")[0]["reason"]), err
+    assert "--method rdkit" in told

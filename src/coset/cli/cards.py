@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coset.ensembles.model import load_conformer_model
 from coset.model import load
-from coset.model_files import SUFFIX, WEIGHTS, read_card
+from coset.model_files import CONFORMERS, SUFFIX, WEIGHTS, read_card, read_model
 from coset.recipes.registry import find_recipe
 
 Groups = dict[str, dict[str, str]]
@@ -48,7 +49,8 @@ def find_card(name: str) -> Card:
     path = Path(name)
     if not path.exists() and (WEIGHTS / f"{name}{SUFFIX}").is_file():
         path = WEIGHTS / f"{name}{SUFFIX}"
-    values = load(path).card
+    values, *_ = read_model(path)
+    values = (load_conformer_model(path) if values.get("draws") == CONFORMERS else load(path)).card
     weights = path / f"model{SUFFIX}" if path.is_dir() else path
     beside = Path(str(weights).removesuffix(SUFFIX) + ".json")
     told = read_card(beside) if beside.is_file() else {}
@@ -85,7 +87,11 @@ def changed_settings(card: dict[str, Any]) -> tuple[str, dict[str, tuple[Any, An
 def describe(card: dict[str, Any]) -> Groups:
     """What a reader wants to know of a model, in words, under headings."""
     size, changed = changed_settings(card)
-    sizes = sorted(int(atoms) for atoms in card["sizes"])
+    if card.get("draws") == CONFORMERS:
+        sizes = f"up to {card['largest']} atoms"
+    else:
+        of_atoms = sorted(int(atoms) for atoms in card["sizes"])
+        sizes = f"{of_atoms[0]} to {of_atoms[-1]} atoms"
     data = card.get("data", {})
     groups: Groups = {
         "Model": {
@@ -93,7 +99,7 @@ def describe(card: dict[str, Any]) -> Groups:
             "recipe": f"{card['recipe']}: {find_recipe(card['recipe']).summary}",
             "parameters": f"{card['parameters']:,}",
             "elements": ", ".join(_symbols(card["elements"])),
-            "sizes": f"{sizes[0]} to {sizes[-1]} atoms",
+            "sizes": sizes,
         },
         "Training": {
             "data": f"{data.get('name', '?')}, {data.get('train_molecules', 0):,} molecules",

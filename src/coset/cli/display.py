@@ -60,7 +60,7 @@ def model_table(cards: Sequence[Card]) -> Table:
     table = Table("model", "recipe", "parameters", "on disk", "molecules seen", "measured")
     for card in cards:
         values = card.values
-        rates = values.get("metrics", {}).get("rates", {})
+        rates = measured_rates(values.get("metrics", {}))
         measured = "\n".join(f"{key.replace('_', ' ')} {100 * value:.1f} %" for key, value in rates.items())
         size, seen = f"{card.size / 1e6:.1f} MB", f"{values['molecules_seen']:,}"
         recipe = values["recipe"] + (", bonds used in training" if bonds_in_training(values) else "")
@@ -88,8 +88,39 @@ def show_card(card: Card) -> None:
         for name, value in values.items():
             table.add_row(escape(name), escape(value))
         console.print(table, "")
-    if metrics := card.values.get("metrics", {}):
+    metrics = card.values.get("metrics", {})
+    if "coverage" in metrics:
+        console.print(coverage_table(metrics))
+    elif metrics:
         console.print(_measured(metrics))
+
+
+def measured_rates(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Shares by name, of a model's card."""
+    found = metrics.get("coverage")
+    if found is None:
+        return metrics.get("rates", {})
+    return {
+        "recall within 0.5 Å": found["cov_recall_mean_0.5"],
+        "precision within 0.5 Å": found["cov_precision_mean_0.5"],
+        "stereo right": metrics["stereo_repaired"],
+    }
+
+
+def coverage_table(metrics: Mapping[str, Any]) -> Table:
+    """Recall and precision of conformers, as `ensembles.measure` gives them."""
+    found = metrics["coverage"]
+    table = Table(
+        f"{found['molecules']:.0f} test molecules, {metrics['steps']} steps", "recall", "precision",
+        caption="means over molecules; 2 L conformers for L of the reference", caption_justify="left",
+    )  # fmt: skip
+    for threshold in ("0.1", "0.5"):
+        shares = (f"{100 * found[f'cov_{side}_mean_{threshold}']:.1f} %" for side in ("recall", "precision"))
+        table.add_row(f"COV within {threshold} Å", *shares)
+    table.add_row("AMR", *(f"{found[f'amr_{side}_mean']:.3f} Å" for side in ("recall", "precision")))
+    table.add_row("stereo right", f"{100 * metrics['stereo_right']:.1f} %", "as drawn")
+    table.add_row("", f"{100 * metrics['stereo_repaired']:.1f} %", "repaired")
+    return table
 
 
 def _measured(metrics: Mapping[str, Any]) -> Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coset.cli.display import console, progress_bar, quality_table, say
+from coset.cli.display import console, coverage_table, progress_bar, quality_table, say
 from coset.cli.options import resolve_device, warn
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after this much training.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out, with its own settings.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write the log as TensorBoard files too.")] = False,
-    evaluate: Annotated[int, typer.Option(min=0, help="Molecules drawn at the end for a table; papers: 10000.")] = 0,
+    evaluate: Annotated[int, typer.Option(min=0, help="Molecules at the end for a table; papers: 10000.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps of --evaluate; papers: 1000.")] = 100,
     dry_run: Annotated[bool, typer.Option(help="Print the resolved settings and stop.")] = False,
     device: Device = "auto",
@@ -36,6 +36,8 @@ def train(
     """Train a recipe; leaves model.safetensors and its card in the folder, with --evaluate also what it scored."""
     use_large_pages()
     from coset.training.archive import Plan
+    from coset.training.ensemble_run import EnsembleRun
+    from coset.training.ensemble_runs import evaluate_ensembles
     from coset.training.events import summary_writer
     from coset.training.folder import CHECKPOINT, EVENTS, METRICS, MODEL
     from coset.training.molecule_run import MoleculeRun
@@ -59,15 +61,17 @@ def train(
     with told_how_to_go_on(command, folder):
         with progress_bar(f"training {recipe}", 1.0) as update:
             run = open_run(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
-            if evaluate and not isinstance(run, MoleculeRun):
-                raise ValueError("--evaluate draws molecules; measure conformers with coset conformers --reference")
             say(f"{recipe}: {len(run.rows.train):,} molecules of {resolved.data} -> {folder}")
             if needs_codec(resolved) and not run.checkpoint.exists():
                 codec = getattr(resolved, "codec", "")
                 say(f"its codec is that of {codec}" if codec else f"stage one, its autoencoder -> {folder / FOLDER}")
             carry_out(run, folder, resume, events)
         say(f"model -> {folder / MODEL}")
-        if evaluate and isinstance(run, MoleculeRun):
+        if evaluate and isinstance(run, EnsembleRun):
+            with progress_bar(f"drawing conformers of {evaluate:,} molecules", evaluate) as update:
+                found = evaluate_ensembles(run, folder, evaluate, steps, update)
+            console.print(coverage_table(found))
+        elif evaluate and isinstance(run, MoleculeRun):
             with progress_bar(f"drawing {evaluate:,} molecules", evaluate) as update:
                 report = evaluate_run(run, folder, Plan(evaluate, steps), update)
             console.print(quality_table(report))

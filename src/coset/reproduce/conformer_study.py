@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from coset.data.ensembles import Ensemble, open_ensembles
-from coset.ensembles.methods import Method, seed_of
+from coset.ensembles.measure import THRESHOLDS, References, measure
 from coset.ensembles.model import ConformerModel, load_conformer_model
 from coset.ensembles.rdkit_method import DistanceGeometry
 from coset.files import atomic_write
 from coset.graphs.graph import read_smiles
-from coset.graphs.stereo import Stereo, repaired
 from coset.metrics.coverage import ceiling, coverage
-from coset.metrics.rmsd import RMSDs, rmsd_matrix
 from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record, heading, markdown_table
 from coset.reproduce.rows import check_known
@@ -26,9 +20,7 @@ from coset.training.log import Listener
 from coset.training.start import carry_out, open_run
 
 NAME = "conformers"
-THRESHOLDS = (0.1, 0.5)  # Angstrom
 STEPS = (1, 2, 5, 10, 20, 50)
-PORTION = 50  # molecules drawn at a time
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def run(
     """
     check_known("row", rows, ROWS)
     record = Record.open(NAME, folder, asdict(study))
-    tests = Tests.of(study)
+    tests = References.of(study.data, study.targets)
     for seed in seeds:
         for row in rows:
             if not ROWS[row].recipe:
@@ -128,56 +120,7 @@ def budget_of(model: ConformerModel) -> dict[str, Any]:
     return {key: model.card[key] for key in ("parameters", "molecules_seen", "minutes", "flops")}
 
 
-@dataclass(frozen=True)
-class Tests:
-    """Test molecules with their reference ensembles."""
-
-    ensembles: list[Ensemble]
-
-    @classmethod
-    def of(cls, study: Study) -> Tests:
-        found = open_ensembles(study.data)
-        rows = np.flatnonzero(found.split == 2)[: study.targets]
-        return cls([found[row] for row in rows])
-
-    @property
-    def conformers(self) -> int:
-        return sum(len(each.positions) for each in self.ensembles)
-
-
-def measure(method: Method, tests: Tests, seed: int) -> dict[str, Any]:
-    """2 L conformers of every molecule: coverage of the repaired ones, and how often stereo was right before and after.
-
-    seconds: a conformer, of this process's own time, drawing alone.
-    """
-    matrices: list[RMSDs | None] = []
-    spent, asked, made, right, kept = 0.0, 0, 0, 0, 0
-    for first in range(0, len(tests.ensembles), PORTION):
-        some = tests.ensembles[first : first + PORTION]
-        mols = [read_smiles(each.smiles) for each in some]
-        counts = [2 * len(each.positions) for each in some]
-        begun = time.process_time()
-        drawn = method.positions(mols, counts, [seed_of(mol, seed) for mol in mols])
-        spent += time.process_time() - begun
-        asked += sum(counts)
-        for ensemble, mol, positions in zip(some, mols, drawn, strict=True):
-            stereo = Stereo.of(mol)
-            made += len(positions)
-            right += int(stereo.right(positions).all(1).sum())
-            mended, good = repaired(mol, stereo, positions)
-            kept += int(good.sum())
-            matrices.append(rmsd_matrix(mol, ensemble.positions, mended[good]) if good.any() else None)
-    return {
-        "coverage": coverage(matrices, THRESHOLDS).summary(),
-        "asked": asked,
-        "made": made,
-        "stereo_right": right / max(made, 1),
-        "stereo_repaired": kept / max(made, 1),
-        "seconds": spent / max(asked, 1),
-    }
-
-
-def _untrained(row: str, tests: Tests) -> dict[str, Any]:
+def _untrained(row: str, tests: References) -> dict[str, Any]:
     if row != "ceiling":
         return {"row": row} | measure(DistanceGeometry(relaxed=row == "rdkit-mmff"), tests, seed=0)
     halves = [each for each in tests.ensembles if len(each.positions) > 1]
@@ -187,7 +130,7 @@ def _untrained(row: str, tests: Tests) -> dict[str, Any]:
 
 def report(record: Record, study: Study) -> None:
     """report.md from the rows that are there."""
-    tests = Tests.of(study)
+    tests = References.of(study.data, study.targets)
     text = heading(
         record,
         f"{study.molecules:,} molecules seen in training, a row; {len(tests.ensembles):,} test molecules, 2 L "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 import coset
 from coset.data.ensembles import open_ensembles
+from coset.ensembles.measure import References, measure
 from coset.ensembles.model import ConformerModel, load_conformer_model
 from coset.model_files import CONFORMERS
 from coset.recipes.conformer_settings import Ensembled
@@ -64,6 +66,19 @@ def run_ensembles(run: EnsembleRun, folder: Path, resume: bool, events: bool = F
         if s.keep == "last":
             export_conformers(run, state, folder / MODEL, name)
     return state
+
+
+def evaluate_ensembles(
+    run: EnsembleRun, folder: Path, molecules: int, steps: int, progress: Callable[[float], None] = lambda done: None
+) -> dict[str, Any]:
+    """Measures the model that `run_ensembles` left on so many test molecules; what it found joins the model's card."""
+    with alone(folder):
+        model = load_conformer_model(folder, run.device).having(steps=steps)
+        references = References.of(run.source.name, molecules)
+        found = measure(model, references, run.settings.seed, progress)
+        metrics = {"molecules": len(references.ensembles), "steps": steps, "seed": run.settings.seed, **found}
+        ConformerModel(model.diffusion, {**model.card, "metrics": metrics}).save(folder / MODEL)
+    return metrics
 
 
 def _export_if_best(run: EnsembleRun, state: State, path: Path, name: str) -> None:
