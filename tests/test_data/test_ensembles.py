@@ -234,3 +234,12 @@ def test_ensembles_have_names(tmp_path, monkeypatch, many):
         found[row].numbers.tolist() == numbers_of(embedded(smiles)).tolist() for row, smiles in enumerate(SMILES)
     )
     assert open_ensembles(tmp_path / "conformer_benchmark.npz").smiles.tolist() == list(SMILES[:4])
+
+
+def test_what_one_set_holds_out_no_other_trains_on(tmp_path, many):
+    Ensembles.of(many, [0, 1, 2, 0, 0, 0, 0, 0]).save(tmp_path / "a.npz")
+    mirrored = ensemble("C[C@@H](O)CN", 2)  # the other hand of the second, which the first file validates with
+    Ensembles.of([many[2], mirrored, many[0]], [0, 0, 2]).save(tmp_path / "b.npz")
+    found = open_ensembles(f"{tmp_path / 'a.npz'}+{tmp_path / 'b.npz'}")
+    assert found.smiles.tolist() == [*SMILES, SMILES[2], "C[C@@H](O)CN", SMILES[0]]
+    assert found.split.tolist() == [2, 1, 2, 0, 0, 0, 0, 0, 2, 1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,14 @@ def open_ensembles(name_or_path: str | Path, left_out: Counter[str] | None = Non
     """Ensembles by their name or by the path of an .npz, atoms in the order of each SMILES (`ordered`).
 
     "xtb": small molecules, GFN2-xTB. "drug-like": larger ones from two public sets of optimised conformers. Both lie in
-    the folder that COSET_DATA names. A file without a split is split by molecule (`ensembles.parts`). Whether a file
+    the folder that COSET_DATA names. Several are joined by +, as in xtb+drug-like; no molecule is then in two parts. A
+    file without a split is split by molecule (`ensembles.parts`). Whether a file
     must be ordered at all is told by 300 of its molecules. left_out: what could not be ordered is counted there by
     reason. Raises FileNotFoundError and ValueError with what to do.
     """
-    files = [_file(str(name_or_path), each) for each in NAMED.get(str(name_or_path), (str(name_or_path),))]
+    asked = str(name_or_path)
+    names = asked.split("+") if not Path(asked).is_file() else [asked]
+    files = [_file(name, each) for name in names for each in NAMED.get(name, (name,))]
     found = []
     for path in files:
         ensembles = Ensembles.load(path, split_by_molecule=True)
@@ -45,7 +49,16 @@ def open_ensembles(name_or_path: str | Path, left_out: Counter[str] | None = Non
             if left_out is not None:
                 left_out.update(counts)
         found.append(ensembles)
-    return concatenated(found)
+    return concatenated(found) if len(found) == 1 else _held_out_by_all(concatenated(found))
+
+
+def _held_out_by_all(ensembles: Ensembles) -> Ensembles:
+    """What one set holds out, no other trains on: a molecule goes to the part that is furthest from training."""
+    keys = [connectivity(str(smiles)) for smiles in ensembles.smiles]
+    most: dict[str, int] = {}
+    for key, part in zip(keys, ensembles.split.tolist(), strict=True):
+        most[key] = max(part, most.get(key, 0))
+    return replace(ensembles, split=np.array([most[key] for key in keys], dtype=np.uint8))
 
 
 def in_order(ensembles: Ensembles) -> bool:
@@ -65,8 +78,8 @@ def _file(asked: str, name: str) -> Path:
     if asked not in NAMED:
         if not Path(name).is_file():
             raise FileNotFoundError(
-                f"{name!r} is no set of ensembles: expected {', '.join(NAMED)}, or an .npz file; make one with "
-                "`coset data ensembles` or `coset data geom`."
+                f"{name!r} is no set of ensembles: expected {', '.join(NAMED)}, an .npz file, or several joined by +; "
+                "make one with `coset data ensembles` or `coset data geom`."
             )
         return Path(name)
     folder = os.environ.get("COSET_DATA")
