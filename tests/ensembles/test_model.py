@@ -106,5 +106,5 @@ def test_what_is_measured_of_conformers_that_are_those_of_the_reference():
     model = tiny()
     found = measure(Perfect(model.diffusion, model.card), references, seed=0)
     assert found["asked"] == found["made"] == 16 and found["stereo_right"] == 14 / 16
-    assert found["stereo_repaired"] == 1 and found["coverage"]["cov_recall_mean_0.1"] == 1
+    assert found["stereo_repaired"] == found["intact"] == 1 and found["coverage"]["cov_recall_mean_0.1"] == 1
     assert found["coverage"]["amr_recall_mean"] < 1e-6

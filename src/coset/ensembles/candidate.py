@@ -16,6 +16,7 @@ from coset.ensembles.methods import Method, Positions, canonical, with_conformer
 from coset.ensembles.plan import Plan
 from coset.ensembles.refine import Relaxed, boltzmann, thinned
 from coset.ensembles.requests import Request
+from coset.graphs.geometry import intact
 from coset.graphs.stereo import Stereo, repaired
 
 Energies = Float[NDArray[np.float64], "k"]
@@ -36,13 +37,15 @@ class Result:
 
 
 class Candidate:
-    """One molecule on its way. found: conformers with the stereo asked for. failure: why there can be none."""
+    """One molecule on its way. found: conformers that are whole and have the stereo asked for. failure: why there can
+    be none."""
 
     def __init__(self, request: Request, method: Method, plan: Plan) -> None:
         self.request, self.plan, self.failure = request, plan, None
         self.found: list[NDArray] = []
         self.matches: Sequence[Match] = ()
-        self.wanted, self.wrong, self.unmade, self.seconds, self.open = plan.count, 0, 0, 0.0, False
+        self.wanted, self.wrong, self.broken, self.unmade = plan.count, 0, 0, 0
+        self.seconds, self.open = 0.0, False
         try:
             self.mol = request.mol()
             self.failure = self._refusal(method)
@@ -77,8 +80,10 @@ class Candidate:
         right = self.stereo.right(finite).all(1)
         if not right.all():
             finite, right = repaired(self.mol, self.stereo, finite)
-        self.found += list(finite[right])
-        self.wrong, self.unmade = int((~right).sum()), asked - len(finite)
+        whole = intact(self.mol, finite)
+        self.found += list(finite[right & whole])
+        self.broken, self.wrong = int((~whole).sum()), int((whole & ~right).sum())
+        self.unmade = asked - len(finite)
         self.open = self.missing > 0 and len(positions) > 0 and self.seconds < self.plan.seconds
 
     def result(self, rested: Relaxed | None, method: Method) -> Result:
@@ -114,6 +119,8 @@ class Candidate:
         reasons = []
         if self.wrong:
             reasons.append(f"{self._some(self.wrong)} had the wrong stereo and were left out")
+        if self.broken:
+            reasons.append(f"{self._some(self.broken)} had broken bonds or atoms that clash and were left out")
         if self.unmade:
             limit = f" within {self.plan.seconds:g} s" if self.seconds >= self.plan.seconds else ""
             reasons.append(f"{self._some(self.unmade)} could not be made{limit}")

@@ -13,7 +13,7 @@ from coset.ensembles.plan import Plan
 from coset.ensembles.refine import Relaxed, relaxed
 from coset.ensembles.requests import Request
 
-ROUNDS = 5  # of drawing anew what had the wrong stereo
+ROUNDS = 5  # of drawing anew what had the wrong stereo or was broken
 _FEWEST, _MOST = 4, 256  # molecules of a window
 _TRIAL, _TRIED = 4, 4  # molecules, and conformers of each, that an estimate of time is made of
 
@@ -34,8 +34,9 @@ def windows(total: int, count: int, at_once: int, start: int = 0) -> Iterator[ra
 def made(requests: Sequence[Request], method: Method, plan: Plan, progress: Progress | None = None) -> list[Result]:
     """Conformers of each request, in their order. progress: told how many molecules are drawn.
 
-    Conformers that come out with the wrong stereo are repaired (`conformers.stereo`), else drawn anew with the next
-    seed, `ROUNDS` times; what is wrong then is left out, and the result says so. The same after relaxation.
+    Conformers that come out with the wrong stereo are repaired (`graphs.stereo`), else drawn anew with the next seed,
+    `ROUNDS` times, as those are whose bonds are broken (`graphs.geometry`); what is wrong then is left out, and the
+    result says so. Stereo is looked at again after relaxation.
     """
     method = method if plan.core is None else method.around(plan.core)
     jobs = [Candidate(request, method, plan) for request in requests]

@@ -11,6 +11,7 @@ import numpy as np
 
 from coset.data.ensembles import Ensemble, open_ensembles
 from coset.ensembles.methods import Method, seed_of
+from coset.graphs.geometry import intact
 from coset.graphs.graph import read_smiles
 from coset.graphs.stereo import Stereo, repaired
 from coset.metrics.coverage import coverage
@@ -40,13 +41,14 @@ class References:
 def measure(
     method: Method, references: References, seed: int, progress: Callable[[float], None] = lambda done: None
 ) -> dict[str, Any]:
-    """2 L conformers of every molecule: coverage of the repaired ones, and how often stereo was right before and after.
+    """2 L conformers of every molecule: coverage of the repaired ones, how often stereo was right before and after,
+    and how often no bond was broken and no atoms clashed.
 
     coverage: as `Coverage.summary` has it. seconds: a conformer, of this process's own time, drawing alone. progress:
     told how many molecules are done.
     """
     matrices: list[RMSDs | None] = []
-    spent, asked, made, right, kept = 0.0, 0, 0, 0, 0
+    spent, asked, made, right, kept, whole = 0.0, 0, 0, 0, 0, 0
     for first in range(0, len(references.ensembles), PORTION):
         some = references.ensembles[first : first + PORTION]
         mols = [read_smiles(each.smiles) for each in some]
@@ -61,6 +63,7 @@ def measure(
             right += int(stereo.right(positions).all(1).sum())
             mended, good = repaired(mol, stereo, positions)
             kept += int(good.sum())
+            whole += int(intact(mol, positions).sum())
             matrices.append(rmsd_matrix(mol, ensemble.positions, mended[good]) if good.any() else None)
         progress(first + len(some))
     return {
@@ -69,5 +72,6 @@ def measure(
         "made": made,
         "stereo_right": right / max(made, 1),
         "stereo_repaired": kept / max(made, 1),
+        "intact": whole / max(made, 1),
         "seconds": spent / max(asked, 1),
     }

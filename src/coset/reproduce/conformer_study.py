@@ -145,12 +145,13 @@ def report(record: Record, study: Study) -> None:
 
 HEADINGS = [
     "row", "steps", "seed", "COV-R 0.1", "COV-P 0.1", "COV-R 0.5", "COV-P 0.5", "AMR-R", "AMR-P",
-    "stereo right, repaired %", "ms a conformer", "parameters", "minutes of training",
+    "stereo right, repaired %", "intact %", "ms a conformer", "parameters", "minutes of training",
 ]  # fmt: skip
 NOTES = """
 COV in per cent and AMR in Angstrom are means over molecules; thresholds 0.1 and 0.5 Angstrom, heavy atoms, symmetric
 atoms alike. R recall, P precision. Conformers with a wrong stereocentre or double bond are repaired where a rigid
 motion or the mirror image does it, and left out otherwise: "stereo" is the share of right ones before and after.
+Intact: every bond has a bond's length and no other atoms are as near; coverage is of those and of the broken ones.
 The last row halves each reference ensemble, which was pruned of duplicates: no conformer is in both halves.
 """
 
@@ -160,7 +161,8 @@ def _line(values: Mapping[str, Any]) -> list[str]:
     shares = [f"{100 * found[f'cov_{side}_mean_{d:g}']:.1f}" for d in THRESHOLDS for side in ("recall", "precision")]
     amr = [f"{found[f'amr_{side}_mean']:.3f}" for side in ("recall", "precision")]
     stereo = f"{100 * values['stereo_right']:.1f}, {100 * values['stereo_repaired']:.1f}" if "made" in values else ""
+    whole = f"{100 * values['intact']:.1f}" if "intact" in values else ""
     cost = f"{1000 * values['seconds']:.1f}" if "seconds" in values else ""
     training = [f"{values['parameters']:,}", f"{values['minutes']:.0f}"] if "parameters" in values else ["", ""]
     about = [ROWS[values["row"]].what, str(values.get("steps", "")), str(values.get("seed", ""))]
-    return [*about, *shares, *amr, stereo, cost, *training]
+    return [*about, *shares, *amr, stereo, whole, cost, *training]
