@@ -73,17 +73,17 @@ class Candidate:
         return self.wanted - len(self.found)
 
     def add(self, positions: Positions, seconds: float) -> None:
-        """What a method made of those that were missing, and the time that it took."""
-        asked = self.missing
+        """What a method made in the place of those that are missing, or more, and the time that it took."""
         self.seconds += seconds
         finite = positions[np.isfinite(positions).all((1, 2))]
         right = self.stereo.right(finite).all(1)
         if not right.all():
             finite, right = repaired(self.mol, self.stereo, finite)
         whole = intact(self.mol, finite)
-        self.found += list(finite[right & whole])
-        self.broken, self.wrong = int((~whole).sum()), int((whole & ~right).sum())
-        self.unmade = asked - len(finite)
+        self.found += list(finite[right & whole][: self.missing])
+        self.broken = min(int((~whole).sum()), self.missing)
+        self.wrong = min(int((whole & ~right).sum()), self.missing - self.broken)
+        self.unmade = self.missing - self.broken - self.wrong
         self.open = self.missing > 0 and len(positions) > 0 and self.seconds < self.plan.seconds
 
     def result(self, rested: Relaxed | None, method: Method) -> Result:

@@ -14,6 +14,7 @@ from coset.ensembles.refine import Relaxed, relaxed
 from coset.ensembles.requests import Request
 
 ROUNDS = 5  # of drawing anew what had the wrong stereo or was broken
+_SPARE = 4  # conformers drawn at least of a molecule that lacks some
 _FEWEST, _MOST = 4, 256  # molecules of a window
 _TRIAL, _TRIED = 4, 4  # molecules, and conformers of each, that an estimate of time is made of
 
@@ -84,7 +85,9 @@ def _groups(jobs: Sequence[Candidate], at_once: int) -> Iterator[list[Candidate]
 def _draw(jobs: Sequence[Candidate], method: Method, plan: Plan, attempt: int) -> None:
     """One call of the method for what these molecules lack; one molecule after the other where that fails."""
     started = time.monotonic()
-    mols, counts = [job.mol for job in jobs], [job.missing for job in jobs]
+    mols = [job.mol for job in jobs]
+    # Where some failed others will, so more are drawn than are missing.
+    counts = [max(2 * job.missing, _SPARE) if attempt else job.missing for job in jobs]
     seeds = [seed_of(job.mol, plan.seed, attempt) for job in jobs]
     try:
         found = method.positions(mols, counts, seeds)
