@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import coset
+from coset.graphs.geometry import intact
+from coset.graphs.stereo import Stereo
 from coset.model import load
 from coset.model_files import WEIGHTS
 from coset.samplers.generate import Sampling
@@ -96,3 +98,14 @@ def test_a_card_says_how_its_model_draws_unless_the_sampler_is_named():
     assert "churn" not in named.properties and named.properties["grid_power"] == 1.5
     with pytest.raises(ValueError, match="unknown option shake"):
         replace(model, card={**model.card, "sampling": {"shake": 1}}).sampling()
+
+
+def test_the_packaged_model_of_conformers_is_small_and_draws_whole_ones():
+    assert (WEIGHTS / "conformers.safetensors").stat().st_size < 8_000_000
+    card = coset.list_models()["conformers"]
+    assert card["draws"] == "conformers" and card["metrics"]["coverage"]["cov_recall_mean_0.5"] > 0.5
+    mol = coset.conformers("C[C@H](N)C(=O)O", n=2, seed=0)
+    positions = np.stack([conformer.GetPositions() for conformer in mol.GetConformers()])
+    assert positions.shape == (2, 13, 3) and Stereo.of(mol).right(positions).all() and intact(mol, positions).all()
+    again = coset.conformers("C[C@H](N)C(=O)O", n=2, seed=0).GetConformer(0).GetPositions()
+    assert np.array_equal(again, positions[0]) and np.abs(positions[1] - positions[0]).max() > 0.1
