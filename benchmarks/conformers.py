@@ -9,6 +9,7 @@ is the same for all, nor checks of stereo.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=20, help="conformers a molecule")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):  # RDKit takes all cores that it sees
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     model = load_conformer_model(options.model)
     methods: dict[str, Method] = {
         f"{model.name}, {steps} steps": model.having(steps=int(steps)) for steps in options.steps.split(",")

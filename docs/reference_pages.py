@@ -68,6 +68,9 @@ def _coverage(metrics: dict[str, Any]) -> list[str]:
 SIDES = ("recall", "precision")
 
 
+COMMANDS = "Every command has `--help`. Exit codes: 0 done, 1 some molecules failed, 2 bad input, 130 Ctrl-C."
+
+
 def commands_page() -> str:
     """One section a command, from what the commands say of themselves."""
     from typer.main import get_command
@@ -75,7 +78,11 @@ def commands_page() -> str:
     from coset.cli.main import app
 
     root = get_command(app)
-    start = ["# Commands", root.help or "", "Every command has `--help`. Exit codes: 0 done, 2 bad input, 130 Ctrl-C."]
+    start = [
+        "# Commands",
+        root.help or "",
+        COMMANDS,
+    ]
     return _joined([*start, *(part for name, command in _commands(root, "coset") for part in _command(name, command))])
 
 

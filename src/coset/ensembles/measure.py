@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from coset.data.ensembles import Ensemble, open_ensembles
 from coset.ensembles.methods import Method, seed_of
 from coset.graphs.geometry import intact
@@ -31,7 +29,7 @@ class References:
     def of(cls, data: str, most: int) -> References:
         """The first so many of the test split."""
         found = open_ensembles(data)
-        return cls([found[row] for row in np.flatnonzero(found.split == 2)[:most]])
+        return cls([found[row] for row in found.rows(2)[:most]])
 
     @property
     def conformers(self) -> int:

@@ -14,9 +14,9 @@ from coset.cloud import Cloud
 from coset.gaussian import Gaussian, standard_normal
 from coset.interfaces import Denoiser, Draw, Process, Target
 from coset.noise import Noise
+from coset.objectives.denoising import Times, draw_noisy
 from coset.scales import Subspace
 
-Times = Callable[[Noise], Float[Tensor, "b"]]
 Coupling = Callable[[Cloud, Cloud], Cloud]
 
 
@@ -66,21 +66,20 @@ class Flow:
 
     def draw(self, process: Process, x0: Cloud, noise: Noise) -> tuple[Draw, Cloud | None]:
         """A noisy cloud for each clean one, and its velocity where the ends are coupled."""
-        t, known = self.times(noise.fork(0)), _siblings(x0)
+        known, subspace = _siblings(x0), cast(Subspace, cast(Any, process).subspace)
         x0 = replace(x0, condition=x0.condition and replace(x0.condition, siblings=None))
-        subspace: Subspace = cast(Any, process).subspace
-        eps = standard_normal(x0, noise.fork(1), subspace)
+        draw = replace(draw_noisy(self.times, subspace, process, x0, noise), siblings=known)
         if self.coupling is None:
-            return Draw(x0, eps, process.noised(x0, t).at(eps), t, noise.fork(3), known), None
+            return draw, None
         schedule: Bridged = cast(Any, process).schedule
-        end = self.coupling(x0, process.prior(x0).at(eps))
+        t, end = draw.t, self.coupling(x0, process.prior(x0).at(draw.eps))
         sway = standard_normal(x0, noise.fork(4), subspace)
         (line, bridge), s, dtype = schedule.parts(t), schedule.sigma_min, x0.x.dtype
         slope = 0.5 * schedule.noise**2 * (1 - 2 * t) / bridge.clamp_min(1e-12)
         mean = x0.scale((1 - t).to(dtype)) + end.scale(line.to(dtype))
         z = Gaussian.isotropic(mean, bridge.to(dtype), subspace).at(sway)
         velocity = end.scale(1 - s) - x0 + sway.scale(slope.to(dtype))
-        return Draw(x0, eps, z, t, noise.fork(3), known), velocity
+        return replace(draw, z=z), velocity
 
     def loss(self, velocity: Cloud, estimate: Cloud) -> Float[Tensor, "b"]:
         """The error of an estimated velocity."""

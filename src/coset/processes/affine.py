@@ -42,11 +42,7 @@ class Affine(Process):
 
     def reverse(self, z: Cloud, t: Float[Tensor, "b"], s: Float[Tensor, "b"], x0: Cloud) -> Gaussian:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
-        # Song et al. 2021, eq. 12 and 16; eta = 1 is the posterior of Ho et al. 2020, eq. 7.
-        variance_ts = (sigma_t.square() - (alpha_t / alpha_s * sigma_s).square()).clamp_min(0)
-        std = self.eta * sigma_s / sigma_t * variance_ts.sqrt()
-        keep = (sigma_s.square() - std.square()).clamp_min(0).sqrt() / sigma_t
-        weight = alpha_s - keep * alpha_t
+        keep, weight, std = backward(alpha_t, alpha_s, sigma_t, sigma_s, self.eta)
         dtype = z.x.dtype
         mean = z.scale(keep.to(dtype)) + x0.scale(weight.to(dtype))
         # The chain divides by alpha, and so would make rounding of the mean position grow.
@@ -67,3 +63,16 @@ class Affine(Process):
         ratio = d_sigma / sigma  # dz/dt = alpha' x0 + sigma' eps with eps = (z - alpha x0) / sigma
         dtype = z.x.dtype
         return z.scale(ratio.to(dtype)) + x0.scale((d_alpha - ratio * alpha).to(dtype))
+
+
+def backward(
+    alpha_t: Tensor, alpha_s: Tensor, sigma_t: Tensor, sigma_s: Tensor, eta: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors of z and x0 in the mean of q(z_s | z_t, x0), and its deviation, of one channel at these levels.
+
+    Song et al. 2021, eq. 12 and 16; eta = 1 is the posterior of Ho et al. 2020, eq. 7.
+    """
+    variance_ts = (sigma_t.square() - (alpha_t / alpha_s * sigma_s).square()).clamp_min(0)
+    std = eta * sigma_s / sigma_t * variance_ts.sqrt()
+    keep = (sigma_s.square() - std.square()).clamp_min(0).sqrt() / sigma_t
+    return keep, alpha_s - keep * alpha_t, std

@@ -11,6 +11,7 @@ from torch import Tensor
 from coset.cloud import Cloud
 from coset.gaussian import Gaussian
 from coset.interfaces import Process
+from coset.processes.affine import backward
 from coset.processes.schedules import Bridge
 from coset.scales import CENTRED, Isotropic, Modal
 
@@ -80,21 +81,15 @@ class Harmonic(Process):
     def reverse(self, z: Cloud, t: Float[Tensor, "b"], s: Float[Tensor, "b"], x0: Cloud) -> Gaussian:
         springs, dtype = Springs.of(z), z.x.dtype
         alpha_t, alpha_s = 1 - t.double(), 1 - s.double()
-        modes = [springs.spread(*self.schedule.parts(time)) for time in (t, s)]
-        keep, weight, std = (part.to(dtype) for part in self._step(alpha_t[:, None], alpha_s[:, None], *modes))
+        mode_t, mode_s = (springs.spread(*self.schedule.parts(time)) for time in (t, s))
+        keep, weight, std = (
+            part.to(dtype) for part in backward(alpha_t[:, None], alpha_s[:, None], mode_t, mode_s, self.eta)
+        )
         x = springs.back(keep[..., None] * springs.into(z.x) + weight[..., None] * springs.into(x0.x))
-        scalars = [self.schedule(time)[1] for time in (t, s)]
-        keep, weight, noise = (part.to(dtype) for part in self._step(alpha_t, alpha_s, *scalars))
+        sigma_t, sigma_s = (self.schedule(time)[1] for time in (t, s))
+        keep, weight, noise = (part.to(dtype) for part in backward(alpha_t, alpha_s, sigma_t, sigma_s, self.eta))
         mean = replace(z, x=x, h=z.h * keep[:, None, None] + x0.h * weight[:, None, None])
         return Gaussian(mean, Modal(springs.vectors, std), Isotropic(noise), self.subspace)
-
-    def _step(self, alpha_t: Tensor, alpha_s: Tensor, sigma_t: Tensor, sigma_s: Tensor) -> tuple[Tensor, ...]:
-        """Factors of z and x0 in the mean, and the deviation (Song et al. 2021, eq. 12 and 16)."""
-        ratio = alpha_t / alpha_s
-        variance = (sigma_t.square() - (ratio * sigma_s).square()).clamp_min(0)
-        std = self.eta * sigma_s / sigma_t * variance.sqrt()
-        keep = (sigma_s.square() - std.square()).clamp_min(0).sqrt() / sigma_t
-        return keep, alpha_s - keep * alpha_t, std
 
     def velocity(self, z: Cloud, t: Float[Tensor, "b"], x0: Cloud) -> Cloud:
         springs, dtype = Springs.of(z), z.x.dtype

@@ -17,7 +17,7 @@ from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
 from coset.recipes.settings import Scheduled, Training
 from coset.scales import CENTRED, FREE, Subspace
 from coset.symmetry.estimators import HaarDraws
-from coset.symmetry.groups import Rotations
+from coset.symmetry.groups import Group, Rotations
 from coset.symmetry.targets import OrbitMean, exact, plain
 
 SCHEDULES: dict[str, Schedule] = {
@@ -71,13 +71,14 @@ def layout_of(s: Training, types: int) -> Layout:
     return Layout(tuple(s.condition), types)
 
 
-def target_of(s: Training) -> Target:
-    """The plain target, or one symmetrised over rotations (TS, Tong et al. 2025): exact, or as published."""
+def target_of(s: Training, group: Group | None = None) -> Target:
+    """The plain target, or its mean over a group, else rotations (TS, Tong et al. 2025): exact, or as published."""
     if s.target == "plain":
         return plain
     released = s.target == "released"
     draws = HaarDraws(s.target_draws, with_drawn=released, soften=released)
-    return OrbitMean(Rotations(reflections=s.target_group == "o3"), exact if s.target == "exact" else draws)
+    group = group or Rotations(reflections=s.target_group == "o3")
+    return OrbitMean(group, exact if s.target == "exact" else draws)
 
 
 def affine_diffusion(

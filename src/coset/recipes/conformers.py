@@ -8,7 +8,7 @@ import torch
 from coset.codecs.identity import Identity
 from coset.diffusion import Diffusion
 from coset.graphs.graph import EDGES, NODES
-from coset.interfaces import Network, Target
+from coset.interfaces import Network
 from coset.networks.et import ET
 from coset.networks.graph_transformer import GraphTransformer
 from coset.networks.outputs import FromNoise, FromVelocity
@@ -18,11 +18,11 @@ from coset.processes.affine import Affine
 from coset.processes.couplings import aligned
 from coset.processes.harmonic import Harmonic
 from coset.processes.schedules import Bridge, Cosine
+from coset.recipes.common import target_of
 from coset.recipes.conformer_settings import Ensembled, Equivariant, OverGraph, Spectral
 from coset.symmetry.augmentation import random_rotation
-from coset.symmetry.estimators import HaarDraws
 from coset.symmetry.groups import Automorphisms, Group, Rotations, Trivial
-from coset.symmetry.targets import OrbitMean, exact, plain
+from coset.symmetry.targets import plain
 
 TURN = {"target": "exact", "coupling": "independent"}
 SMALL = {"batch": 64, "lr": 1e-3, "beta2": 0.99, "weight_decay": 0.01, "amsgrad": False, "warmup": 500, "decay": 0.4,
@@ -117,18 +117,9 @@ def _flow(network: Network, s: Ensembled, rotated: bool = False) -> Diffusion:
     schedule = Bridge(s.path_noise)
     process = Harmonic(schedule) if s.prior == "harmonic" else Affine(schedule, eta=0.0)
     coupling = aligned if s.coupling == "aligned" else None
-    loss = Flow(target_of(s), coupling, per_atom=s.loss == "per_atom")
+    loss = Flow(target_of(s, _orbit(s)), coupling, per_atom=s.loss == "per_atom")
     augment = random_rotation if rotated else None
     return Diffusion(Identity(schedule.sigma_min), process, FromVelocity(network, schedule), loss, augment)
-
-
-def target_of(s: Ensembled) -> Target:
-    """The plain target, or its mean over the orbit of the settings: exact, or as published (Algorithm 1)."""
-    if s.target == "plain":
-        return plain
-    released = s.target == "released"
-    draws = HaarDraws(s.target_draws, with_drawn=released, soften=released)
-    return OrbitMean(_orbit(s), exact if s.target == "exact" else draws)
 
 
 def _orbit(s: Ensembled) -> Group:

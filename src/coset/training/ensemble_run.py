@@ -51,13 +51,9 @@ class Source:
             graphs.append(graph)
         return cls(name, ensembles, tuple(graphs))
 
-    def part(self, split: int) -> NDArray[np.int64]:
-        """Rows of a split: 0 train, 1 valid, 2 test."""
-        return np.flatnonzero(self.ensembles.split == split)
-
     def fingerprint(self) -> dict[str, int]:
         """Number of training molecules and a CRC-32 of their SMILES and numbers of conformers."""
-        found, rows = 0, self.part(0)
+        found, rows = 0, self.ensembles.rows(0)
         for row in rows:
             ensemble = self.ensembles[row]
             found = zlib.crc32(f"{ensemble.smiles} {len(ensemble.positions)}".encode(), found)
@@ -88,7 +84,7 @@ class EnsembleRun(Run):
     def rows(self) -> Rows:
         ensembles = self.source.ensembles
         ids = np.arange(len(ensembles))
-        return Rows(self.source.part(0), self.source.part(1), ensembles.sizes, ids)
+        return Rows(ensembles.rows(0), ensembles.rows(1), ensembles.sizes, ids)
 
     def cloud(self, rows, step=-1) -> Cloud:
         assert isinstance(self.settings, Ensembled)

@@ -35,7 +35,7 @@ def prepare_ensembles(
 ) -> EnsembleRun:
     """Opens the ensembles of a run in a folder and makes their graphs; nothing is written yet."""
     source = Source.of(settings.data, open_ensembles(settings.data), settings.most_automorphisms)
-    if not len(source.part(0)) or not len(source.part(1)):
+    if not len(source.ensembles.rows(0)) or not len(source.ensembles.rows(1)):
         raise ValueError(f"{settings.data} needs molecules to train on and to validate with; its split lacks one")
     about = {
         "recipe": recipe,
@@ -101,7 +101,7 @@ def export_conformers(
 def make_card(run: EnsembleRun, state: State, name: str) -> dict[str, Any]:
     """What a model is made of: recipe, settings, data, budget and hardware."""
     source = run.source
-    train = source.part(0)
+    train = source.ensembles.rows(0)
     elements = np.unique(np.concatenate([source.graphs[row].numbers for row in train]))
     drawing = dict(find_recipe(run.about["recipe"]).sampling)
     return ({"drawing": drawing} if drawing else {}) | {
