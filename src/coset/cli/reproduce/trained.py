@@ -71,3 +71,38 @@ def trajectories(
     with row_progress(1.0) as begin:
         record = run(Study(data, n, steps, seed), found, out or FOLDER / NAME, resolve_device(device), begin)
     finished(record.folder)
+
+
+@app.command("conformer-properties")
+def conformer_properties(
+    out: Out = None,
+    models: Annotated[str, typer.Option(help="NAME=PATH,... of conformer models.")] = "learned=conformers",
+    data: Annotated[str, typer.Option(help="Ensembles: xtb, drug-like or an .npz.")] = "xtb",
+    targets: Annotated[int, typer.Option(min=1, help="Test molecules, the first ones.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Of the models' sampling.")] = 25,
+    relax: Annotated[str, typer.Option(help="Ways of relaxing first: none,mmff,xtb.")] = "none",
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes for GFN2-xTB.")] = 1,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Boltzmann-averaged energies, dipoles and gaps of generated ensembles beside the reference's, by GFN2-xTB."""
+    from coset.ensembles.model import load_conformer_model
+    from coset.reproduce.conformer_properties import NAME, RELAX, Study, run
+    from coset.reproduce.rows import check_known
+    from coset.reproduce.straightness import parse_models
+
+    ways = [part.strip() for part in relax.split(",")]
+    check_known("way of relaxing", ways, RELAX)
+    where = resolve_device(device)
+    loaded = {
+        name: load_conformer_model(path, where).having(steps=steps) for name, path in parse_models(models).items()
+    }
+    with row_progress(1.0) as begin:
+
+        def told(row: str):
+            update = begin(row)
+            return lambda done, total: update(done / max(total, 1))
+
+        study, chosen = Study(data, targets, seed), [RELAX[way] for way in ways]
+        record = run(study, loaded, out or FOLDER / NAME, chosen, workers, told)
+    finished(record.folder)
