@@ -67,15 +67,17 @@ def conformers(
     plan = Plan(n, seed, AfterWork(relax, prune, window, time_limit, workers=None), _core(core), time_limit)
     asked = requests(source)
     maker = _method(method, model, device, steps, time_limit)
-    told = {"seed": seed, "method": method, **({"model": maker.name} if method == "learned" else {})}
+    learned = {"method": method, "model": maker.name} if method == "learned" else {"method": maker.name}
+    told = {"seed": seed, **learned}
     plan = Plan(n, seed, plan.after, plan.core, time_limit, told)
     _run(asked, maker, plan, out, resume)
 
 
 def _method(method: str, model: str | None, device: str, steps: int | None, seconds: float) -> Method:
+    from coset.ensembles.gpu_method import installed
     from coset.ensembles.methods import method_of
 
-    if method == "learned":
+    if method == "learned" or installed():
         from coset.cli.options import resolve_device
 
         device = resolve_device(device)

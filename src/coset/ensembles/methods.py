@@ -63,8 +63,9 @@ def method_of(
 ) -> Method:
     """The method of a name. model: a packaged model or a path, and steps: its network calls, for "learned" alone.
 
-    seconds: for one molecule, where a method can be stopped half-way. Raises ValueError for an unknown name and for
-    options of another method, and what loading a model raises.
+    seconds: for one molecule, where a method can be stopped half-way. RDKit's methods run on a CUDA device where
+    nvMolKit is installed. Raises ValueError for an unknown name and for options of another method, and what loading a
+    model raises.
     """
     if name not in METHODS:
         raise ValueError(f"Unknown method {name!r}; choose one of {', '.join(METHODS)}.")
@@ -75,9 +76,15 @@ def method_of(
         return learned if steps is None else learned.having(steps=steps)
     if model is not None or steps is not None:
         raise ValueError(f"A model and its steps are for the learned method; leave them out with {name}.")
+    relaxed = name == "rdkit-mmff"
+    if device.startswith("cuda"):
+        from coset.ensembles.gpu_method import GpuDistanceGeometry, installed
+
+        if installed():
+            return GpuDistanceGeometry(relaxed)
     from coset.ensembles.rdkit_method import DistanceGeometry
 
-    return DistanceGeometry(relaxed=name == "rdkit-mmff", seconds=seconds)
+    return DistanceGeometry(relaxed=relaxed, seconds=seconds)
 
 
 def canonical(mol: Chem.Mol) -> str:
