@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def whole_entry(smiles: str, seed: int = 0) -> dict:
     return entry(smiles, [conformer(shuffled(mol, i, seed), w, energies[i], i) for i, w in enumerate(weights)])
 
 
-def write_folder(root: Path, entries: dict[str, object], subset: str = "drugs", name: str = "summary_{}.json") -> Path:
+def write_folder(
+    root: Path, entries: Mapping[str, object], subset: str = "drugs", name: str = "summary_{}.json"
+) -> Path:
     """A `rdkit_folder`; an entry that is bytes is written as it is, None has no pickle_path."""
     (root / subset).mkdir(parents=True, exist_ok=True)
     summary = {}
@@ -113,3 +116,14 @@ def crude(content: dict) -> dict:
         table = np.column_stack([numbers_of(mol), mol.GetConformer().GetPositions()]).tolist()
         found["conformers"].append({**{k: v for k, v in each.items() if k != "rd_mol"}, "xyz": table})
     return found
+
+
+def write_msgpack(path: Path, entries: dict, each: int = 2) -> Path:
+    """A stream of maps of a few molecules each."""
+    import msgpack
+
+    items = list(entries.items())
+    with path.open("wb") as file:
+        for start in range(0, len(items), each):
+            file.write(msgpack.packb(dict(items[start : start + each])))
+    return path

@@ -149,6 +149,7 @@ class Vocabulary:
 
 
 QM9 = Vocabulary((1, 6, 7, 8, 9))
+DRUGS = Vocabulary((1, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 33, 35, 53, 80, 83))  # GEOM-Drugs'
 
 
 def pad(

@@ -13,6 +13,7 @@ from conformers import library
 from coset.data import Store, qm9_archive
 from coset.files import read, write_sdf
 from coset.model import load
+from ensemble_files import crude, small_ensembles_file, whole_entry, write_msgpack
 from qm9_files import FIXTURE, table, write_archive
 
 
@@ -83,6 +84,27 @@ def test_a_table_keeps_its_own_split(run, tmp_path):
     assert code == 2 and "no test molecules" in err
 
 
+def test_drug_sized_molecules_from_geom_and_from_ensembles(run, tmp_path, monkeypatch):
+    pytest.importorskip("msgpack")
+    monkeypatch.setenv("COSET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("COSET_DATA", raising=False)
+    entries = {each: crude(whole_entry(each)) for each in ("CCO", "CCN", "CCC.CC")}
+    source = write_msgpack(tmp_path / "drugs_crude.msgpack", entries)
+    code, out, err = run("data", "build", "geom-drugs", "--from", source, "--most", 3)
+    assert code == 0, err
+    assert "6 conformers of 2 molecules" in out and "molecules left out: 1 (several fragments)" in out
+    assert "published, of all GEOM-Drugs: 6,922,516 conformers" in out and "geom-drugs.failures.csv" in out
+    code, out, _ = run("data")
+    assert code == 0 and "geom-drugs: 6 molecules" in out and "drug-like: not here" in out
+    np.save(tmp_path / "geom_permutation.npy", np.random.default_rng(0).permutation(12))
+    permuted = "--permutation", tmp_path / "geom_permutation.npy"
+    code, out, err = run("data", "build", "geom-drugs", "--from", source, "-o", tmp_path / "leaking", *permuted)
+    assert code == 0 and "those of one molecule are in train, valid and test alike" in out, err
+    ensembles = small_ensembles_file(tmp_path / "a.npz")
+    code, out, err = run("data", "build", ensembles, "-o", tmp_path / "store", "--neutral", "--packed")
+    assert code == 0 and "store: 14 molecules" in out and "left out: 1 (charged)" in out, err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -96,7 +118,14 @@ def test_a_table_keeps_its_own_split(run, tmp_path):
         (["{own}", "-o", "{tmp}/x", "--group-by", "family"], "no property 'family'"),
         (["{own}", "{own}", "-o", "{tmp}/x", "--standard"], "one .npz table; got 2 files"),
         (["qm9", "--elements", "H"], "--elements is for files of one's own, and this is qm9; leave it out"),
-        (["{own}", "-o", "{tmp}/x", "--from", "{own}"], "--from is for qm9"),
+        (["{own}", "-o", "{tmp}/x", "--from", "{own}"], "--from is for qm9 and geom-drugs, and this is files"),
+        (["{own}", "-o", "{tmp}/x", "--most", "3"], "--most is for geom-drugs, and this is files"),
+        (["qm9", "--neutral"], "--neutral is for geom-drugs and a file of ensembles, and this is qm9"),
+        (["geom-drugs"], "name GEOM's drugs_crude.msgpack or its rdkit_folder with --from"),
+        (["geom-drugs", "--from", "{tmp}/none"], "there is no file"),
+        (["geom-drugs", "--from", "{own}"], "holds no summary_drugs.json"),
+        (["geom-drugs", "--from", "{own}", "--valid", "0.1"], "--valid is for files of one's own, and this is geom"),
+        (["geom-drugs", "--from", "{own}/a.sdf", "--permutation", "{own}/a.sdf"], "is no whole .npy file"),
         ([str(FIXTURE), "-o", "{tmp}/x", "--test", "0.1"], "--test is for files of one's own, and this is a table"),
         (["qm9", "--from", "{tmp}/empty", "--mirror", "ftp://nowhere"], "expected http:// or https://"),
     ],

@@ -17,9 +17,9 @@ from coset.data.ensembles import Ensembles, Unusable, parts
 from coset.data.geom import build
 from coset.data.geom_molecules import Conformer, RawMolecule, ensemble_of
 from coset.data.geom_pickles import read_split, unpickle
-from ensemble_files import conformer, crude, embedded, entry, shuffled, whole_entry, write_folder
+from ensemble_files import conformer, crude, embedded, entry, shuffled, whole_entry, write_folder, write_msgpack
 
-msgpack = pytest.importorskip("msgpack")
+pytest.importorskip("msgpack")
 SMILES = ("CCO", "C/C=C/CO", "C[C@H](O)CN", "CC(=O)[O-]", "OC1CCCC1")
 
 
@@ -36,15 +36,6 @@ class Malicious:
 def failures(out: Path) -> dict[str, tuple[str, str]]:
     with out.with_suffix(".failures.csv").open(newline="") as file:
         return {row["smiles"]: (row["reason"], row["sentence"]) for row in csv.DictReader(file)}
-
-
-def write_msgpack(path: Path, entries: dict[str, dict], each: int = 2) -> Path:
-    """A stream of maps of a few molecules each."""
-    items = list(entries.items())
-    with path.open("wb") as file:
-        for start in range(0, len(items), each):
-            file.write(msgpack.packb(dict(items[start : start + each])))
-    return path
 
 
 def check(found: Ensembles) -> None:

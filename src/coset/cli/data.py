@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coset.cli import sources as kinds
 from coset.cli.display import progress_bar, say
 
 if TYPE_CHECKING:
     from coset.data.store import Store
 
-QM9 = "qm9"
 app = typer.Typer(help="List, build and describe data sets.", invoke_without_command=True)
 
-Sources = Annotated[list[str], typer.Argument(help="Folders and files: .sdf, .sdf.gz, .xyz, .npz. Or the name qm9.")]
-Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the new store; qm9 has a place of its own.")]
+Sources = Annotated[
+    list[str], typer.Argument(help="Files and folders: .sdf, .sdf.gz, .xyz, .npz. Or qm9, or geom-drugs.")
+]
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the new store; named sets have a place.")]
 Elements = Annotated[str | None, typer.Option(help="Allowed ones, as H,C,N,O; those that occur without.")]
 Share = Annotated[float, typer.Option(help="Share of the molecules; all conformers of one stay together.")]
 Skip = Annotated[bool, typer.Option(help="Leave out and count what cannot be read or has other elements.")]
@@ -24,8 +26,14 @@ Group = Annotated[str | None, typer.Option(help="A property that is equal for mo
 Packed = Annotated[bool, typer.Option(help="Positions as int16 milli-Angstrom, half the size.")]
 Part = Annotated[str | None, typer.Option(help="Of a table with a split: only train, valid or test.")]
 Standard = Annotated[bool, typer.Option(help="Check that a table is QM9 in its standard split.")]
-Origin = Annotated[Path | None, typer.Option("--from", help="qm9: folder of its archive; downloaded there if absent.")]
+_ORIGIN = "qm9: folder of its archive, downloaded there if absent. geom-drugs: drugs_crude.msgpack, or rdkit_folder."
+Origin = Annotated[Path | None, typer.Option("--from", help=_ORIGIN)]
 Mirror = Annotated[str | None, typer.Option(help="qm9: address under which both files lie, in place of figshare.")]
+Most = Annotated[int, typer.Option(help="geom-drugs: conformers of a molecule, those of lowest energy.")]
+_PERMUTATION = "geom-drugs: geom_permutation.npy, for the published split over conformers; by molecule without."
+Permutation = Annotated[Path | None, typer.Option(help=_PERMUTATION)]
+Neutral = Annotated[bool, typer.Option("--neutral", help="geom-drugs, ensembles: leave charged molecules out.")]
+Numpy = Annotated[bool, typer.Option("--allow-numpy", help="geom-drugs: also numpy's arrays and scalars in pickles.")]
 
 
 @app.callback()
@@ -59,19 +67,30 @@ def build(
     standard: Standard = False,
     origin: Origin = None,
     mirror: Mirror = None,
+    most: Most = 30,
+    permutation: Permutation = None,
+    neutral: Neutral = False,
+    allow_numpy: Numpy = False,
 ) -> None:
     """Make a store of molecules to train on.
 
     From folders and files of one's own, read one molecule at a time; from QM9's archive (`qm9`, downloaded if need
-    be); or from an .npz table with gdb_id and split of its own, which it keeps.
+    be); from GEOM (`geom-drugs`); from an .npz of ensembles, every conformer a molecule; or from an .npz table with
+    gdb_id and split. The last two keep the split they have.
     """
-    table = bool(standard or split or _is_table(sources))
-    _check_options(context, "qm9" if sources == [QM9] else "a table with a split" if table else "files of one's own")
-    if sources == [QM9]:
+    kind = kinds.kind_of(sources, bool(standard or split))
+    kinds.check_options(context, kind)
+    if kind == kinds.QM9:
         store = _build_qm9(out, origin, mirror, packed)
+    elif kind == kinds.GEOM:
+        store = _build_geom_drugs(out, origin, permutation, packed, most, neutral, allow_numpy)
     elif out is None:
         raise ValueError("data build needs a folder for the new store; name it with -o")
-    elif table:
+    elif kind == kinds.ENSEMBLES:
+        from coset.data import ensemble_store
+
+        store, _ = ensemble_store.build(Path(sources[0]), out, neutral=neutral, packed=packed)
+    elif kind == kinds.TABLE:
         from coset.data import qm9
 
         if len(sources) > 1:
@@ -81,7 +100,7 @@ def build(
     else:
         from coset.data import builder
 
-        chosen = builder.Selection(_numbers(elements), valid, test, seed, skip_bad, group_by)
+        chosen = builder.Selection(kinds.atomic_numbers(elements), valid, test, seed, skip_bad, group_by)
         with progress_bar("building", 1.0) as update:
             store, summary = builder.build(sources, out, chosen, packed=packed, progress=update)
         for line in summary.lines():
@@ -101,19 +120,28 @@ def info(name: Annotated[str, typer.Argument(help="A named data set, a store's f
 
 @app.command()
 def reference(
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write, .npz.")],
-    name: Annotated[str, typer.Argument(help="A data set with a test split.")] = QM9,
-) -> None:
-    """Measure a data set's train and test splits into a reference for `coset evaluate`."""
+    name: Annotated[str, typer.Argument(help="A data set with a test split.")] = kinds.QM9,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File, .npz; in the store without.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="qm9 or drugs; by the elements without.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores without.")] = None,
+) -> None:  # fmt: skip
+    """Measure a data set's train and test splits into a reference for `coset evaluate`.
+
+    Of more than 300,000 training or 30,000 test molecules so many are drawn, by seed 0. Written into the store, it is
+    found by the name of the data set.
+    """
     from coset.data.catalog import open_dataset
-    from coset.metrics.reference import build_reference, save_reference
+    from coset.energies.batch import enough
+    from coset.metrics.dataset_reference import reference_of
+    from coset.metrics.reference import KEPT, save_reference
 
     dataset = open_dataset(name, hold_out=0)
     if not len(dataset.test):
         raise ValueError(f"{name} has no test molecules to make a reference of; build it with --test 0.05 or so")
-    train, test = ([_molecule(dataset.store, row) for row in rows] for rows in (dataset.train, dataset.test))
-    save_reference(out, build_reference(dataset.name, train, test))
-    say(f"reference of {name} -> {out}")
+    out = out or dataset.store.path / KEPT
+    measured = reference_of(dataset, protocol, workers or enough(len(dataset.test), each=500))
+    save_reference(out, measured)
+    say(f"reference of {name}, protocol {measured.protocol} -> {out}")
 
 
 @app.command()
@@ -144,7 +172,7 @@ def _build_qm9(out: Path | None, origin: Path | None, mirror: str | None, packed
     if origin is None:
         here = given and (Path(given) / qm9_archive.ARCHIVE.name).is_file()
         origin = Path(given) if given and here else cache_folder() / "downloads"
-    target = out or cache_folder() / QM9
+    target = out or cache_folder() / kinds.QM9
     if target.exists():  # before a download that takes minutes
         raise FileExistsError(f"{target} exists already; remove it or choose another folder with -o.")
     with progress_bar("downloading QM9", 1.0) as update:
@@ -153,46 +181,37 @@ def _build_qm9(out: Path | None, origin: Path | None, mirror: str | None, packed
         return qm9_archive.build(archive, excluded, target, packed=packed, progress=update)
 
 
-def _check_options(context: typer.Context, kind: str) -> None:
-    """Refuses options that would be passed over: each kind of source has its own beside -o and --packed."""
-    own = {
-        "qm9": {"origin": "--from", "mirror": "--mirror"},
-        "a table with a split": {"split": "--split", "standard": "--standard"},
-        "files of one's own": {
-            name: f"--{name.replace('_', '-')}"
-            for name in ("elements", "valid", "test", "seed", "skip_bad", "group_by")
-        },
-    }
-    for other, options in own.items():
-        for name, option in options.items():
-            source = context.get_parameter_source(name)
-            if other != kind and source is not None and source.name == "COMMANDLINE":
-                raise ValueError(f"{option} is for {other}, and this is {kind}; leave it out")
+def _build_geom_drugs(
+    out: Path | None,
+    origin: Path | None,
+    permutation: Path | None,
+    packed: bool,
+    most: int,
+    neutral: bool,
+    allow_numpy: bool,
+) -> Store:
+    """GEOM-Drugs from one of its two files, told in words."""
+    from coset.data import drugs_archive
+    from coset.data.catalog import cache_folder
 
-
-def _is_table(sources: list[str]) -> bool:
-    """Whether the one source is an .npz that says itself how it is split."""
-    import zipfile
-
-    path = Path(sources[0])
-    if len(sources) > 1 or path.suffix != ".npz" or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {"gdb_id.npy", "split.npy"} <= set(archive.namelist())
-
-
-def _numbers(elements: str | None) -> tuple[int, ...] | None:
-    """Atomic numbers, rising, of "H,C,N,O"."""
-    if elements is None:
-        return None
-    from coset.molecule import element_symbol
-
-    known = {element_symbol(number).lower(): number for number in range(1, 119)}
-    names = [name for name in elements.replace(",", " ").split() if name]
-    unknown = [name for name in names if name.lower() not in known]
-    if unknown or not names:
-        raise ValueError(f"--elements expects symbols such as H,C,N,O; got {unknown[0] if unknown else elements!r}")
-    return tuple(sorted({known[name.lower()] for name in names}))
+    if origin is None:
+        raise ValueError(
+            f"{kinds.GEOM} is not downloaded; name GEOM's drugs_crude.msgpack or its rdkit_folder with --from "
+            "(doi:10.7910/DVN/JNGTDF)"
+        )
+    target = out or cache_folder() / kinds.GEOM
+    with progress_bar("building", 1.0) as update:
+        store, summary = drugs_archive.build(
+            origin, target, most=most, neutral=neutral, permutation=permutation, packed=packed,
+            allow_numpy=allow_numpy, progress=update,
+        )  # fmt: skip
+    if permutation:
+        say("the published split is over conformers: those of one molecule are in train, valid and test alike")
+    for line in summary.lines():
+        say(line)
+    if summary.failures:
+        say(f"reasons -> {drugs_archive.failures_file(target)}")
+    return store
 
 
 def _molecule(store: Store, row: int):

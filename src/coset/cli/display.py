@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from coset.cli.cards import Card
     from coset.metrics.evaluate import Report
+    from coset.metrics.rates import Row, Scores
     from coset.metrics.sections import Section
 
 console = Console(highlight=False)
@@ -28,18 +28,27 @@ def say(text: str) -> None:
 
 def quality_table(report: Report) -> Table:
     """The rates with their intervals, beside the data's own, and by the file's bonds where it holds them."""
-    table = Table(title=f"{report.counts['molecules']:,} molecules, per cent", title_justify="left")
-    headings = ["", "value", "95 % interval", "data's\nown", "difference"]
-    headings += (
-        ["file's\nbonds"] if report.file_bonds else []
-    )  # its intervals, in JSON and page, would not fit 80 columns
-    for heading in headings:
+    found = report.file_bonds  # its intervals, in JSON and page, would not fit 80 columns
+    beside = {"file's\nbonds": {row.name: row for row in found.rows()}} if found else {}
+    return _rates_table(f"{report.counts['molecules']:,} molecules, per cent", report.rows(), beside)
+
+
+def corrected_table(scores: Scores) -> Table:
+    """The same by perceived bonds, aromaticity and charges."""
+    return _rates_table("corrected: bonds, aromaticity, charges perceived", scores.rows())
+
+
+def _rates_table(title: str, rows: Sequence[Row], beside: Mapping[str, Mapping[str, Row]] | None = None) -> Table:
+    """Rates a line; beside: values by other bonds, by heading and name of the rate."""
+    beside = beside or {}
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "value", "95 % interval", "data's\nown", "difference", *beside):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
-    for row in report.rows():
+    for row in rows:
         own = "" if row.data is None else f"{row.data:.2f}"
         difference = "" if row.difference is None else f"{row.difference:+.2f}"
-        other = "-" if row.file_bonds is None else _rate(*astuple(row.file_bonds))[0]
-        table.add_row(row.name, *_rate(row.value, row.low, row.high), own, difference, *[other][: len(headings) - 5])
+        others = [_rate(*found[row.name][1:4])[0] if row.name in found else "-" for found in beside.values()]
+        table.add_row(row.name, *_rate(row.value, row.low, row.high), own, difference, *others)
     return table
 
 
@@ -152,7 +161,9 @@ def progress_bar(text: str, total: float) -> Iterator[Any]:
         TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     ]  # fmt: skip
     target = Console(stderr=True, highlight=False)
-    with Progress(*columns, console=target, transient=True, disable=not target.is_terminal) as progress:
+    with Progress(
+        *columns, console=target, transient=True, disable=console.quiet or not target.is_terminal
+    ) as progress:
         task = progress.add_task(text, total=total, note="")
 
         def update(done: float, note: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Data sets by name: `open_dataset("qm9")`, "qm9-small", "qm9-sample", or a path."""
+"""Data sets by name: `open_dataset("qm9")`, "qm9-small", "qm9-sample", "geom-drugs", "drug-like", or a path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coset.data import qm9
+from coset.data import drugs, qm9
+from coset.data.npz_names import holds_ensembles
 from coset.data.splits import held_out
 from coset.data.store import Store
 
@@ -32,9 +33,9 @@ class Dataset:
 
     @property
     def vocabulary(self) -> tuple[int, ...]:
-        """Atomic numbers that a model of it knows: QM9's five for QM9 by name, else the store's."""
-        qm9_by_name = self.name in NAMES and set(self.store.vocabulary) <= set(qm9.ELEMENTS)
-        return qm9.ELEMENTS if qm9_by_name else self.store.vocabulary
+        """Atomic numbers that a model of it knows: QM9's five or GEOM-Drugs' 16 by name, else the store's."""
+        named = _ELEMENTS.get(self.name, ())
+        return named if set(self.store.vocabulary) <= set(named) else self.store.vocabulary
 
     def size_histogram(self) -> dict[int, int]:
         """Number of training molecules of each number of atoms, rising; p(N) is this over its sum."""
@@ -50,13 +51,12 @@ class Dataset:
         kind = "int16 milli-Angstrom" if self.store.packed else "float32 Angstrom"
         units = self.store.units
         columns = [f"{name} ({units[name]})" if name in units else name for name in self.store.extra if name != "group"]
-        group = self.store.extra.get("group")
         lines = [
             f"{self.name}: {len(sizes):,} molecules ({parts})",
             f"atoms: {sizes.min()} to {sizes.max()} a molecule, {sizes.mean():.2f} on average",
             f"elements: {', '.join(Vocabulary(self.vocabulary).symbols)}",
             f"columns: {', '.join(columns)}" if columns else "",
-            "" if group is None else f"groups: {len(np.unique(group)):,}, each in one part (conformers of a molecule)",
+            _groups(self.store),
             f"source: {self.store.meta.get('source') or 'not stated'}",
             f"licence: {self.store.meta.get('licence') or 'not stated'}",
             f"store: {self.store.path} ({kind}, {_bytes(self.store.path) / 1e6:,.1f} MB)",
@@ -65,7 +65,8 @@ class Dataset:
 
 
 def open_dataset(name_or_path: str | Path, hold_out: float = HOLD_OUT) -> Dataset:
-    """A data set by its name (`NAMES`), by a store's folder (`coset data build`), or by an .npz table (`qm9.Table`).
+    """A data set by its name (`NAMES`), by a store's folder (`coset data build`), or by an .npz: a
+    table (`qm9.Table`), or ensembles, whose conformers are the molecules then.
 
     A store that has no validation molecules gets some of its training ones, chosen by a hash of their id,
     or of their `group` so that conformers of a molecule stay together: the fraction `hold_out`, at most
@@ -106,17 +107,42 @@ def _qm9() -> Store:
             f"the data set qm9 is not in {target} and {tried}; run `coset data build qm9`, which downloads it, "
             "set COSET_DATA to a folder that holds qm9.npz, or use qm9-sample, which needs no files."
         )
-    return _built(table, target, standard=True)
+    return _built(target, lambda: qm9.build(table, target, standard=True))
 
 
 def _sample() -> Store:
     return Store.open(Path(__file__).parent / "qm9_sample")
 
 
+def _geom_drugs() -> Store:
+    target = cache_folder() / drugs.NAME
+    if not target.exists():
+        raise FileNotFoundError(
+            f"the data set {drugs.NAME} is not in {target}, and GEOM is not downloaded; run `coset data build "
+            f"{drugs.NAME} --from PATH` with the path of its drugs_crude.msgpack or rdkit_folder, or use drug-like."
+        )
+    return Store.open(target)
+
+
+def _drug_like() -> Store:
+    target = cache_folder() / "drug-like"
+    if target.exists():
+        return Store.open(target)
+    from coset.data.ensemble_store import drug_like  # which brings torch along
+
+    return _built(target, lambda: drug_like(target))
+
+
 NAMES: dict[str, Callable[[], tuple[Store, int | None]]] = {
     "qm9": lambda: (_qm9(), None),
     "qm9-small": lambda: (_qm9(), SMALL),
     "qm9-sample": lambda: (_sample(), None),
+    "geom-drugs": lambda: (_geom_drugs(), None),
+    "drug-like": lambda: (_drug_like(), None),
+}
+_ELEMENTS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("qm9", "qm9-small", "qm9-sample"), qm9.ELEMENTS),
+    **dict.fromkeys(("geom-drugs", "drug-like"), drugs.ELEMENTS),
 }
 
 
@@ -124,7 +150,8 @@ def _from_path(path: Path) -> Store:
     if path.suffix == ".npz" and path.is_file():
         with path.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        return _built(path, cache_folder() / f"{path.stem}-{key}", standard=False)
+        target = cache_folder() / f"{path.stem}-{key}"
+        return _built(target, lambda: _make(path, target))
     if path.is_dir():
         try:
             return Store.open(path)
@@ -134,7 +161,7 @@ def _from_path(path: Path) -> Store:
             ) from None
     raise FileNotFoundError(
         f"{str(path)!r} is no data set: expected one of {', '.join(NAMES)}, the folder of a molecule store, "
-        "or an .npz table; make a store of .sdf, .xyz or .npz files with `coset data build`."
+        "or an .npz of a table or of ensembles; make a store of .sdf, .xyz or .npz files with `coset data build`."
     )
 
 
@@ -142,12 +169,32 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def _built(table: Path, target: Path, standard: bool) -> Store:
-    """The store of a table, built once; of two processes at it the slower opens what the faster made."""
+def _groups(store: Store) -> str:
+    """How many groups of conformers there are, and whether some are in more than one part."""
+    group = store.extra.get("group")
+    if group is None:
+        return ""
+    count = len(np.unique(group))
+    if sum(len(np.unique(group[store.split == part])) for part in np.unique(store.split)) == count:
+        return f"groups: {count:,}, each in one part (conformers of a molecule)"
+    return f"groups: {count:,} (conformers of a molecule), some in several parts: what is tested on leaks into train"
+
+
+def _make(path: Path, target: Path) -> Store:
+    """A store of an .npz, be it of ensembles or of single molecules."""
+    if not holds_ensembles(path):
+        return qm9.build(path, target)
+    from coset.data.ensemble_store import build  # which brings torch along
+
+    return build(path, target)[0]
+
+
+def _built(target: Path, make: Callable[[], Store]) -> Store:
+    """A store, made once; of two processes at it the slower opens what the faster made."""
     try:
         if not target.exists():
             with contextlib.suppress(FileExistsError):
-                qm9.build(table, target, standard=standard)
+                make()
     except PermissionError as error:
         raise PermissionError(f"the store {target} cannot be written; set COSET_CACHE to a folder that can.") from error
     return Store.open(target)

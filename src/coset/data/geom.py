@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +15,7 @@ from coset.data import geom_msgpack, geom_pickles
 from coset.data.ensemble_file import parts
 from coset.data.ensemble_writer import EnsembleWriter, failures_file, write_failures
 from coset.data.geom_molecules import MOST, Converted, Source, converted
+from coset.data.pace import Pace
 
 _FLIGHT = 8  # molecules handed to a process at a time, so that it never waits
 
@@ -61,7 +61,7 @@ def build(
     """
     if most < 1:
         raise ValueError(f"A molecule keeps at least 1 conformer, got {most}.")
-    named, told = None, _Told(progress)
+    named, pace = None, Pace(progress)
     if source.is_dir():
         named = _published(source, subset, published) if published else None
         total = len(geom_pickles.read_summary(source, subset)[1])
@@ -69,7 +69,7 @@ def build(
     elif published:
         raise ValueError(f"the published split counts files of the rdkit_folder, and {source} is none; leave it out.")
     else:
-        total, sources = None, geom_msgpack.sources(source, told.read)
+        total, sources = None, geom_msgpack.sources(source, pace.read)
     made = Summary()
     failures: list[tuple[str, str, str]] = []
     with EnsembleWriter(out) as writer:
@@ -78,7 +78,7 @@ def build(
             if reason:
                 made.left_out[reason] += 1
                 failures.append((each.source[0], reason, sentence))
-            told.molecule(total)
+            pace.molecule(total)
         # Before the file itself: where no molecule is left, that is an error.
         write_failures(failures_file(out), failures)
     return made
@@ -131,22 +131,3 @@ def _all(sources: Iterable[Source], convert: Callable[[Source], Converted], work
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Told:
-    """Progress: how many molecules, how fast, what share of all."""
-
-    def __init__(self, progress: Callable[[float, str], object] | None) -> None:
-        self._progress, self._count, self._share, self._start = progress, 0, 0.0, time.monotonic()
-
-    def read(self, share: float) -> None:
-        """The share of a file whose number of molecules is not known."""
-        self._share = share
-
-    def molecule(self, total: int | None) -> None:
-        """One more, of `total` where that is known."""
-        self._count += 1
-        if self._progress:
-            rate = self._count / max(time.monotonic() - self._start, 1e-9)
-            share = self._count / total if total else self._share
-            self._progress(share, f"{self._count:,} molecules, {rate:,.1f}/s")

@@ -50,6 +50,14 @@ class RawMolecule:
 
 
 @dataclass(frozen=True, eq=False)
+class Entry:
+    """A molecule as a file has it. read: gives its keys and values, or raises `Unusable`."""
+
+    smiles: str
+    read: Callable[[], Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """Where a molecule comes from. read: gives it, or raises `Unusable`. file: its own file's name, if it has one."""
 

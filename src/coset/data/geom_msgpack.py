@@ -11,7 +11,7 @@ import numpy as np
 from rdkit import Chem
 
 from coset.data.atom_order import Unusable, atomic_numbers, graph_orders, intact, near, reference
-from coset.data.geom_molecules import Conformer, RawMolecule, Source, located, number
+from coset.data.geom_molecules import Conformer, Entry, RawMolecule, Source, located, number
 
 _LARGEST = 100 * 2**20  # bytes of one molecule, of one text and of what is buffered
 _LIMITS = {"max_buffer_size": _LARGEST, "max_str_len": 2**16, "max_bin_len": 2**20, "max_array_len": 2**20,
@@ -19,15 +19,27 @@ _LIMITS = {"max_buffer_size": _LARGEST, "max_str_len": 2**16, "max_bin_len": 2**
 
 
 def sources(path: Path, progress: Callable[[float], object] | None = None) -> Iterator[Source]:
-    """The molecules of a msgpack file, one after the other.
+    """The molecules of a msgpack file, one after the other, as `entries` reads them.
 
-    Memory holds one molecule, never a map of a thousand. Conformers come without bonds, which are taken from the SMILES
-    where distances fit them. progress: told the share read so far. Raises ValueError where the file ends early or is no
-    stream of maps, or msgpack is not installed.
+    Conformers come without bonds, which are taken from the SMILES where distances fit them.
+    """
+    for each in entries(path, progress):
+        yield Source(each.smiles, partial(_molecule, each.smiles, each.read()))
+
+
+def entries(path: Path, progress: Callable[[float], object] | None = None) -> Iterator[Entry]:
+    """The keys and values of the molecules of a msgpack file, in its order.
+
+    Memory holds one molecule, never a map of a thousand. progress: told the share read so far. Raises
+    FileNotFoundError, and ValueError where the file ends early or is no stream of maps, or msgpack is not installed.
     """
     msgpack = _library()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; give GEOM's drugs_crude.msgpack or its rdkit_folder.")
+    return _stream(msgpack, path, progress)
+
+
+def _stream(msgpack: Any, path: Path, progress: Callable[[float], object] | None) -> Iterator[Entry]:
     size = path.stat().st_size
     with path.open("rb") as file:
         stream = msgpack.Unpacker(file, raw=False, strict_map_key=False, **_LIMITS)
@@ -37,12 +49,16 @@ def sources(path: Path, progress: Callable[[float], object] | None = None) -> It
                     smiles, content = stream.unpack(), stream.unpack()
                     if progress:
                         progress(stream.tell() / size)
-                    yield Source(str(smiles), partial(_molecule, smiles, content))
+                    yield Entry(str(smiles), partial(_given, content))
         except msgpack.OutOfData:
             raise ValueError(f"{path} ends in the middle of a molecule, at byte {size:,}; copy it again.") from None
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:120]
             raise ValueError(f"{path} is no stream of molecules near byte {stream.tell():,} ({reason}).") from None
+
+
+def _given(content: Any) -> Any:
+    return content
 
 
 def _molecule(smiles: Any, content: Any) -> RawMolecule:

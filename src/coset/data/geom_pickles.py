@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from coset.data.atom_order import Unusable
-from coset.data.geom_molecules import Conformer, RawMolecule, Source, number
+from coset.data.geom_molecules import Conformer, Entry, RawMolecule, Source, number
 
 SUMMARIES = ("summary_{}.json", "{}_summary.json")  # both names are met
 SUBSETS = ("drugs", "qm9")
@@ -72,10 +72,16 @@ def sources(root: Path, subset: str | None = None, allow_numpy: bool = False) ->
     FileNotFoundError and ValueError for a folder without a summary that can be read.
     """
     root, summary = read_summary(root, subset)
-    for smiles, entry in summary.items():
-        path = entry.get("pickle_path") if isinstance(entry, dict) else None
+    for smiles, path in _paths(summary):
         name = Path(path).name if isinstance(path, str) else ""
         yield Source(smiles, partial(_molecule, root, smiles, path, allow_numpy), name)
+
+
+def entries(root: Path, subset: str | None = None, allow_numpy: bool = False) -> Iterator[Entry]:
+    """The keys and values of the molecules' pickles, otherwise as `sources`."""
+    root, summary = read_summary(root, subset)
+    for smiles, path in _paths(summary):
+        yield Entry(smiles, partial(_content, root, path, allow_numpy))
 
 
 def read_summary(root: Path, subset: str | None = None) -> tuple[Path, dict[str, Any]]:
@@ -133,7 +139,14 @@ def read_split(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return train, valid, test
 
 
-def _molecule(root: Path, smiles: str, path: Any, allow_numpy: bool) -> RawMolecule:
+def _paths(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """SMILES and pickle_path of each molecule of a summary, None where it names none."""
+    for smiles, entry in summary.items():
+        yield smiles, entry.get("pickle_path") if isinstance(entry, dict) else None
+
+
+def _content(root: Path, path: Any, allow_numpy: bool) -> Any:
+    """What the pickle of a molecule holds."""
     if not isinstance(path, str):
         raise Unusable("no file", "its summary names no pickle")
     if not _inside(root, path):
@@ -143,7 +156,11 @@ def _molecule(root: Path, smiles: str, path: Any, allow_numpy: bool) -> RawMolec
         raise Unusable("no file", f"there is no file {path}")
     if file.stat().st_size > _LARGEST:
         raise Unusable("file too large", f"{path} has more than {_LARGEST:,} bytes")
-    content = unpickle(file.read_bytes(), {**MOLECULES, **NUMPY} if allow_numpy else MOLECULES)
+    return unpickle(file.read_bytes(), {**MOLECULES, **NUMPY} if allow_numpy else MOLECULES)
+
+
+def _molecule(root: Path, smiles: str, path: Any, allow_numpy: bool) -> RawMolecule:
+    content = _content(root, path, allow_numpy)
     conformers = content.get("conformers") if isinstance(content, dict) else None
     if not isinstance(conformers, list | tuple):
         raise Unusable("no conformers", f"{path} holds no list of conformers")
