@@ -1,9 +1,9 @@
-"""The strain of the data itself: python benchmarks/energies.py [mmff|xtb] [--write]
+"""The strain of the data itself: python benchmarks/energies.py [qm9|qm9-small|drug-like] [mmff|xtb] [--write]
 
-Relaxes 1,000 molecules (300 with GFN2-xTB) of the test split of QM9 and of qm9-small, drawn by seed 0, and prints
+Relaxes 1,000 molecules (300 with GFN2-xTB; of drug-like 300 and 30) of the test split, drawn by seed 0, and prints
 quartiles and CPU time.
-With --write the numbers go into the package, where every strain of generated molecules is set beside them. Needs QM9
-(see `coset data info qm9`); results are kept in benchmarks/results/energies, so a stopped run goes on where it was.
+With --write the numbers go into the package, where every strain of generated molecules is set beside them. Needs the
+data sets (see `coset data`); results are kept in benchmarks/results/energies, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from coset.energies.strain import DATA, StrainReport, relax_all
 from coset.files import atomic_write
 
 MOLECULES = {"mmff": 1000, "xtb": 300}
+FEWER = {"drug-like": {"mmff": 300, "xtb": 30}}
 HERE = Path(__file__).parent
 PACKAGED = HERE.parent / "src" / "coset" / "energies" / "strain_of_data.json"
 
@@ -38,10 +39,12 @@ def main() -> None:
     known = json.loads(PACKAGED.read_text(encoding="utf-8")) if PACKAGED.is_file() else {}
     folder = HERE / "results" / "energies" / "runs"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in DATA:
+    for name in [each for each in sys.argv[1:] if each in DATA] or DATA:
         for method in methods:
             start = time.process_time()
-            found = relax_all(drawn(name, MOLECULES[method]), method, kept=folder / f"{name}-{method}.jsonl")
+            found = relax_all(
+                drawn(name, FEWER.get(name, MOLECULES)[method]), method, kept=folder / f"{name}-{method}.jsonl"
+            )
             report = StrainReport.of(found)
             print(name, *report.lines(), f"{time.process_time() - start:.1f} s of CPU time", sep="\n  ")
             known.setdefault(name, {})[method] = report.summary()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib import resources
+from itertools import product
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -109,9 +110,10 @@ def to_rdkit(molecule: Located, perception: Perception = "distance") -> Chem.Mol
     perception "distance": bonds of `bond_orders`, no charges. Where those cannot be sanitised (a valence too
     high, say) the molecule comes unsanitised with property `sanitized` "false", and without bonds if it is
     `crowded`. Atoms that lack a bond are radicals. perception "rdkit": `rdDetermineBonds` at total charge 0,
-    else +1, else -1, recorded in property `charge`; where none succeeds, "distance". Property `perception` names
-    what was used. Atoms at one place have bonds as in `bond_orders`, and leave the molecule without stereochemistry
-    where they leave a bond without direction.
+    else +1, else -1, recorded in property `charge`; where none succeeds, "distance". What it finds depends on the
+    order of the atoms (it misses a third of all nitro groups), so each charge is tried with them backwards too.
+    Property `perception` names what was used. Atoms at one place have bonds as in `bond_orders`, and leave the molecule
+    without stereochemistry where they leave a bond without direction.
     """
     if perception not in PERCEPTIONS:
         raise ValueError(f"Unknown perception {perception!r}; choose one of {', '.join(PERCEPTIONS)}.")
@@ -159,15 +161,18 @@ def _distance_bonds(molecule: Located, orders: Int8[NDArray[np.int8], "n n"]) ->
 
 
 def _determine_bonds(molecule: Located) -> tuple[Chem.Mol | None, dict[str, str]]:
-    for charge in (0, 1, -1):
-        graph = bond_graph(molecule.numbers, np.zeros((len(molecule.numbers),) * 2, dtype=np.int8))
+    n = len(molecule.numbers)
+    for charge, order in product((0, 1, -1), (range(n), range(n - 1, -1, -1))):
+        graph = bond_graph(molecule.numbers, np.zeros((n, n), dtype=np.int8))
         graph.AddConformer(_conformer(molecule))
+        graph = Chem.RWMol(Chem.RenumberAtoms(graph, list(order)))
         try:
             rdDetermineBonds.DetermineBonds(graph, False, charge, **_SEARCH)
             Chem.SanitizeMol(graph)
         except (ValueError, RuntimeError):
             continue
-        return graph.GetMol(), {"perception": "rdkit", "sanitized": "true", "charge": str(charge)}
+        found = Chem.RenumberAtoms(graph, list(order))  # which is its own inverse
+        return found, {"perception": "rdkit", "sanitized": "true", "charge": str(charge)}
     return None, {}
 
 

@@ -13,7 +13,8 @@ import coset
 from coset.cli.cards import changed_settings, describe
 from coset.files import read, write_sdf, write_xyz
 from coset.metrics.distances import DISTANCES
-from coset.metrics.reference import build_reference, save_reference
+from coset.metrics.reference import save_reference
+from coset.metrics.reference_building import build_reference
 from coset.model import load
 from coset.model_files import list_models
 from coset.molecule import Molecule
@@ -154,3 +155,53 @@ def test_a_model_that_is_not_there(run, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(b"nothing")
     code, _, err = run("models", tmp_path / "m.safetensors", "--verify")
     assert code == 2 and "Traceback" not in err
+
+
+def test_both_protocols_of_drugs_stand_in_terminal_json_and_page(run, tmp_path):
+    arguments = ("evaluate", DATA / "charged.sdf", "--reference", "drug-like", "--workers", 1)
+    code, out, err = run(*arguments, "--report", tmp_path / "r.html")
+    assert code == 0 and "drug-like holds no Na" in err
+    tables = out.split("report ->")[0]
+    assert max(map(len, tables.splitlines())) <= 80 and "…" not in tables
+    (published, corrected) = [
+        line.replace("│", " ").split() for line in tables.splitlines() if "atom stability" in line
+    ]
+    found = json.loads(run(*arguments, "--json")[1])
+    assert found["protocol"] == "drugs" and found["reference"] == "drug-like"
+    for line, value, own in (
+        (published, found["rates"]["atom_stability"]["value"], found["data"]["atom_stability"]),
+        (
+            corrected,
+            found["corrected"]["rates"]["atom_stability"]["value"],
+            found["corrected"]["data"]["atom_stability"],
+        ),
+    ):
+        assert line[2] == f"{100 * value:.2f}" and f"{100 * own:.2f}" in line
+    assert found["file_bonds"]["counts"]["valid"] == 16 and found["file_bonds"]["data"] is None
+    page = (tmp_path / "r.html").read_text()
+    neutral = 100 * found["corrected"]["rates"]["valid_and_neutral"]["value"]
+    assert 'data-label="corrected"' in page and f"<b>{neutral:.1f}</b>" in page and "by the file’s bonds" in page
+    assert "every bond single" in page and "<dt>protocol</dt><dd>drugs</dd>" in page
+
+
+def test_the_protocol_of_drugs_needs_no_reference(run):
+    code, out, _ = run("evaluate", DATA / "charged.sdf", "--reference", "none", "--protocol", "drugs", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["corrected"]["counts"]["valid"] > found["valid"] - 2 and found["data"] is None
+    code, _, err = run("evaluate", DATA / "charged.sdf", "--protocol", "drugs")
+    assert code == 2 and "The reference qm9 is by the protocol qm9" in err and "Traceback" not in err
+    code, _, err = run("evaluate", DATA / "charged.sdf", "--reference", "none", "--protocol", "edm")
+    assert code == 2 and "choose one of qm9, drugs" in err
+
+
+def test_a_reference_measured_into_a_store_is_found_by_its_name(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COSET_CACHE", str(tmp_path))
+    write_xyz(tmp_path / "m.xyz", read(DATA / "qm9_200.npz")[:40])
+    code, _, err = run("data", "build", tmp_path / "m.xyz", "-o", tmp_path / "own", "--test", "0.4")
+    assert code == 0, err
+    code, _, err = run("evaluate", tmp_path / "m.xyz", "--reference", "own")
+    assert code == 2 and "coset data reference NAME" in err
+    code, out, _ = run("data", "reference", tmp_path / "own", "--protocol", "drugs", "--workers", 1)
+    assert code == 0 and "protocol drugs" in out and (tmp_path / "own" / "reference.npz").is_file()
+    code, out, _ = run("evaluate", tmp_path / "m.xyz", "--reference", "own", "--workers", 1, "--json")
+    assert code == 0 and json.loads(out)["protocol"] == "drugs"

@@ -83,7 +83,8 @@ def test_strain_is_reported_beside_the_data_s_own():
 def test_the_data_itself_is_strained(name, method):
     """QM9's geometries are minima of another method, near these methods' but not theirs."""
     known = data_strain(name, method)
-    assert known is not None and known["molecules"] >= 300 and known["relaxed"] > 0.98 * known["molecules"]
+    assert known is not None and known["molecules"] >= (30 if name == "drug-like" else 300)
+    assert known["relaxed"] > 0.98 * known["molecules"]
     assert sum(known["failures"].values()) == known["molecules"] - known["relaxed"]
     low, middle, high = known["strain_kcal_mol"]
     assert 0.2 < low < middle < high < 20

@@ -13,12 +13,12 @@ import coset
 
 ROOT = Path(coset.__file__).parent
 SHARED = {"cloud", "noise", "scales", "gaussian", "interfaces", "diffusion", "molecule", "bonds", "files"}
-SHARED |= {"automorphisms"}
+SHARED |= {"automorphisms", "recomputing"}
 # What puts parts together may import across.
 COMPOSERS = {"training", "recipes", "reproduce", "cli", "model", "model_files", "likelihood", "__init__", "__main__"}
-COMPOSERS |= {"ensembles"}
-# Graphs are checked by metrics and moved by symmetries.
-BESIDE = {"graphs": {"symmetry", "metrics"}}
+COMPOSERS |= {"ensembles", "scale"}
+# Graphs are checked by metrics and moved by symmetries; metrics judge data sets, and bonds in processes of their own.
+BESIDE = {"graphs": {"symmetry", "metrics"}, "metrics": {"data", "energies"}}
 PAPERS = {
     "edm",
     "symdiff",

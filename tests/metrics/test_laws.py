@@ -28,7 +28,8 @@ from coset.metrics.evaluate import evaluate
 from coset.metrics.intervals import wilson, wilson_of_clusters
 from coset.metrics.measurement import _chunks, measure
 from coset.metrics.novelty import novel_count, smiles_hashes
-from coset.metrics.reference import VERSION, build_reference, load_reference, save_reference
+from coset.metrics.reference import VERSION, load_reference, save_reference
+from coset.metrics.reference_building import build_reference
 from coset.metrics.stability import stable_atoms, stable_molecules
 from coset.metrics.uniqueness import unique_smiles
 from coset.metrics.validity import valid_smiles

@@ -15,7 +15,8 @@ from coset.metrics.evaluate import evaluate
 from coset.metrics.geometry import angle_elements, torsion_elements
 from coset.metrics.measurement import measure
 from coset.metrics.own import interpolated, own_scores
-from coset.metrics.reference import build_reference, load_reference
+from coset.metrics.reference import load_reference
+from coset.metrics.reference_building import build_reference
 from coset.metrics.variation import FAMILIES, VARIATIONS, Kind, Variation, by_kind, variations
 from coset.molecule import Molecule
 

@@ -55,9 +55,15 @@ def test_words_that_say_nothing_new_are_left_out():
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        ("euler", "unknown word 'euler' in the sampler 'euler'; choose among ancestral, multistep, heun, power"),
+        (
+            "euler",
+            "unknown word 'euler' in the sampler 'euler'; choose among ancestral, multistep, heun, renewed, power",
+        ),
         ("heun heun", "once at most; got 'heun'"),
-        ("steps=5", "a sampler has each of solver, eta, grid, grid_power, churn, late once at most; got 'steps=5'"),
+        (
+            "steps=5",
+            "a sampler has each of solver, eta, grid, grid_power, churn, late, until once at most; got 'steps=5'",
+        ),
         ("heun churn=much", "churn of a sampler must be a number; got 'much'"),
         ("multistep churn=1.4", "churn makes multistep forget"),
         ("solver=other", "unknown solver 'other'"),

@@ -15,6 +15,7 @@ from coset.metrics.sections import Section, decimal
 if TYPE_CHECKING:
     from coset.energies.strain import StrainReport
     from coset.metrics.evaluate import Report
+    from coset.metrics.protocol import Protocol
     from coset.molecule import Molecule
 
 
@@ -41,18 +42,24 @@ def partial(file: Path) -> Path:
 def chemistry(report: Report, molecules: Sequence[Molecule], file: Path, workers: int | None = None) -> Chemistry:
     """Runs every test on every molecule, over processes; results are kept beside the file as they come (`partial`).
 
-    report: of the same molecules. workers: as many as cores without. Where the folder cannot be written to nothing is
-    kept, and a warning says so; where tblite is not installed GFN2-xTB is left out.
+    report: of the same molecules; where its protocol is one that the corrected rates stand beside, charges are
+    perceived, and bonds for drug-likeness too, else molecules are neutral. workers: as many as cores without. Where the
+    folder cannot be written to nothing is kept, and a warning says so; where tblite is not installed GFN2-xTB is left
+    out.
     """
     from coset.energies.strain import DATA
     from coset.metrics import druglikeness, plausibility
     from coset.metrics.druglikeness import Druglikeness
     from coset.metrics.plausibility import Plausibility
+    from coset.metrics.protocol import find_protocol
 
-    batch = _Batch(molecules, _kept(file), workers)
-    name = report.reference
+    rule, name = find_protocol(report.protocol), report.reference
+    batch = _Batch(molecules, _charges(molecules, rule), _kept(file), workers)
     tested = batch.run(plausibility.plausible, plausibility.label(), "PoseBusters")
-    graphs = batch.run(druglikeness.described, druglikeness.LABEL, "synthesizability")
+    if rule.corrected:
+        graphs = batch.run(druglikeness.described_perceived, druglikeness.LABEL_PERCEIVED, "synthesizability")
+    else:
+        graphs = batch.run(druglikeness.described, druglikeness.LABEL, "synthesizability")
     own = name if name in DATA else None
     strains = [batch.strain(method, own) for method in _methods()]
     tests, drugs = Plausibility.of(tested, own), Druglikeness.of(graphs, own)
@@ -93,11 +100,14 @@ def strain_section(strains: Sequence[StrainReport]) -> Section:
 class _Batch:
     """Molecules, and how calculations on them are run."""
 
-    def __init__(self, molecules: Sequence[Molecule], kept: Path | None, workers: int | None) -> None:
+    def __init__(
+        self, molecules: Sequence[Molecule], charges: Sequence[int], kept: Path | None, workers: int | None
+    ) -> None:
         from coset.energies import Atoms
         from coset.energies.batch import enough
 
-        self._molecules, self._kept = [Atoms.of(molecule) for molecule in molecules], kept
+        self._molecules = [Atoms.of(*each) for each in zip(molecules, charges, strict=True)]
+        self._kept = kept
         self._workers = workers or enough(len(molecules))
 
     def run(self, task: Callable[..., dict[str, Any]], label: str, text: str) -> list[dict[str, Any]]:
@@ -114,6 +124,13 @@ class _Batch:
         with progress_bar(f"relaxing with {METHODS[method]}", len(self._molecules)) as update:
             tell = fixed(_tell, update)
             return strain(self._molecules, method, reference, None, self._workers, self._kept, tell)
+
+
+def _charges(molecules: Sequence[Molecule], rule: Protocol) -> list[int]:
+    """Total charges: those at which bonds are perceived, 0 where none are and where the protocol knows none."""
+    from coset.metrics.corrected import measure_corrected
+
+    return [charge or 0 for charge in measure_corrected(molecules).charges] if rule.corrected else [0] * len(molecules)
 
 
 def _tell(update: Callable[[float], object], done: int, total: int) -> None:

@@ -214,15 +214,6 @@ def _build_geom_drugs(
     return store
 
 
-def _molecule(store: Store, row: int):
-    import numpy as np
-
-    from coset.molecule import Molecule
-
-    numbers, positions = store[row]
-    return Molecule(numbers.astype(np.int64), positions.astype(np.float64))
-
-
 def _describe(store: Store) -> None:
     from coset.data.catalog import open_dataset
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from coset.cli.display import console, quality_table, say, section_table
+from coset.cli.display import console, corrected_table, quality_table, say, section_table
 from coset.cli.relax import Workers
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ _BEYOND = ("molecule_stability", "validity", "valid_and_connected")
 
 def evaluate(
     file: Annotated[Path, typer.Argument(help=".sdf, .sdf.gz, .xyz or .npz.")],
-    reference: Annotated[str, typer.Option(help="qm9, qm9-small, a reference file, or none.")] = "qm9",
+    reference: Annotated[str, typer.Option(help="qm9, qm9-small, drug-like, a reference file, or none.")] = "qm9",
+    protocol: Annotated[str | None, typer.Option(help="qm9 or drugs; the reference's without.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Counts, rates and the data's own as JSON.")] = False,
     per_size: Annotated[bool, typer.Option(help="Counts by number of atoms, in the JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write a page to read in a browser.")] = None,
@@ -35,12 +36,16 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score molecules by EDM's protocol: bonds from distances, stability, validity, uniqueness, novelty.
 
+    Protocol drugs, which the reference drug-like brings along, asks validity with every bond single, as is published
+    for GEOM-Drugs; the rates by perceived bonds, aromaticity and charges stand beside.
+
     Bond lengths, angles, torsions and graphs are set beside the training data's: precision can be bought with bias.
     Of an SD file the bonds it holds are scored beside, charges and aromaticity included. With --level full also
     PoseBusters, strain by MMFF94 and GFN2-xTB, SA score, QED, rings, and variation by kind, over processes; stopped
     half-way, the same command goes on where it was.
     """
     from coset.cli.chemistry import chemistry, partial, require
+    from coset.energies.batch import enough
     from coset.files import check_writable, read
     from coset.metrics.evaluate import evaluate as score
     from coset.metrics.file_bonds import read_graphs
@@ -52,7 +57,8 @@ def evaluate(
         require()
     started = time.monotonic()
     molecules = read(file)
-    found = score(molecules, None if reference == "none" else reference, per_size, read_graphs(file))
+    known, graphs = None if reference == "none" else reference, read_graphs(file)
+    found = score(molecules, known, per_size, graphs, protocol, workers or enough(len(molecules), each=500))
     for note in _notes(found):
         typer.echo(f"note: {note}", err=True)
     more = chemistry(found, molecules, file, workers) if level == "full" else None
@@ -62,6 +68,8 @@ def evaluate(
         print(json.dumps({**values.pop("counts"), **values, **({"full": more.values} if more else {})}, indent=1))
     else:
         console.print(quality_table(found))
+        if found.corrected:
+            console.print(corrected_table(found.corrected))
         if found.distances:
             console.print(distances_table(found))
         for section in more.sections if more else ():
@@ -111,7 +119,7 @@ def _unknown(report: Report) -> str:
     names = ", ".join(report.unknown)
     return (
         f"the reference {report.reference} holds no {names}, so novelty and the data's own say little; "
-        "use --reference none, or a file from: coset data reference"
+        "use --reference drug-like or none, or a file from: coset data reference"
     )
 
 
@@ -143,6 +151,7 @@ def report_card(file: Path, report: Report, molecules: Sequence[Molecule], secon
         sizes = report.known.sizes.values()
         card["Reference"] = {
             "data": report.known.name,
+            "protocol": report.protocol,
             "training molecules": f"{sum(sizes):,}",
             "held-out molecules": f"{report.known.counts['molecules']:,}",
         }

@@ -20,13 +20,14 @@ Resample = Annotated[int, typer.Option(help="Times each step is made, with noise
 
 @dataclass
 class Fixing:
-    """The fragment of a file, or none, and what was seen of the molecules drawn around it."""
+    """The fragment of a file, or none, and what was seen of the molecules drawn around it, by a protocol."""
 
     fragment: Molecule | None
+    protocol: str = "qm9"
     seen: list[bool] = field(default_factory=list)
 
     @classmethod
-    def of(cls, path: Path | None, wanted: Sequence[str], relax: str | None = None) -> Fixing:
+    def of(cls, path: Path | None, wanted: Sequence[str], relax: str | None = None, protocol: str = "qm9") -> Fixing:
         """Raises what `read_fragment` raises, and ValueError for what goes with a fragment alone, or without one."""
         if path is None and "joined" in wanted:
             raise ValueError("--keep joined is for molecules drawn around a fragment; give one with --fix")
@@ -34,7 +35,7 @@ class Fixing:
             raise ValueError("--relax would move the atoms that --fix keeps; draw first, then relax the file")
         from coset.samplers.fragments import read_fragment
 
-        return cls(None if path is None else read_fragment(path))
+        return cls(None if path is None else read_fragment(path), protocol)
 
     def watched(self, keep: Callable[[Molecule], bool] | None) -> Callable[[Molecule], bool] | None:
         """The filter; counts on the way how many of all the molecules that it judges are joined."""
@@ -42,7 +43,7 @@ class Fixing:
             return keep
 
         def judge(molecule: Molecule) -> bool:
-            self.seen.append(joined(molecule))
+            self.seen.append(joined(molecule, self.protocol))
             return keep(molecule)
 
         return judge
@@ -51,7 +52,7 @@ class Fixing:
         """The join rate in words, beside what the model's card says of molecules without a fragment."""
         if self.fragment is None:
             return None
-        seen = self.seen or [joined(molecule) for molecule in drawn.molecules]
+        seen = self.seen or [joined(molecule, self.protocol) for molecule in drawn.molecules]
         text = f"joined to the fragment (valid, in one piece): {rate(sum(seen), len(seen))}"
         metrics = model.card.get("metrics", {})
         counts = metrics.get("counts", {})
@@ -61,10 +62,10 @@ class Fixing:
         return text
 
 
-def joined(molecule: Molecule) -> bool:
+def joined(molecule: Molecule, protocol: str) -> bool:
     from coset.metrics.flags import flags
 
-    return flags([molecule])[0]["joined"]
+    return flags([molecule], protocol)[0]["joined"]
 
 
 def rate(some: int, of: int) -> str:

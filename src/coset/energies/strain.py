@@ -23,7 +23,7 @@ from coset.energies.batch import Progress, run
 from coset.energies.potentials import METHODS, check_method
 from coset.energies.relaxation import Limits, Relaxation, relax
 
-DATA = ("qm9", "qm9-small")
+DATA = ("qm9", "qm9-small", "drug-like")
 _LIBRARY = {"mmff": "rdkit", "xtb": "tblite"}
 
 
@@ -104,12 +104,15 @@ def relax_all(
     molecules: Sequence[Located],
     method: str = "mmff",
     limits: Limits | None = None,
-    charge: int = 0,
+    charge: int | None = None,
     workers: int = 1,
     kept: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> list[Relaxation]:
-    """`relax` for many molecules, in their order. workers, kept, progress: see `batch.run`."""
+    """`relax` for many molecules, in their order. workers, kept, progress: see `batch.run`.
+
+    charge: total charge of every one; without, each molecule's own (`Atoms.charge`), which is 0 where it tells none.
+    """
     check_method(method)
     limits = limits or Limits()
     atoms = [Atoms.of(molecule, charge) for molecule in molecules]
@@ -135,7 +138,7 @@ def strain(
 ) -> StrainReport:
     """Strain of molecules beside the data's own. Raises ValueError for no molecule and as `check_method`.
 
-    reference: "qm9", "qm9-small" or None. The rest as for `relax_all`.
+    reference: a name of `DATA` or None. The rest as for `relax_all`.
     """
     found = relax_all(molecules, method, limits, workers=workers, kept=kept, progress=progress)
     return StrainReport.of(found, limits, reference)
@@ -144,8 +147,9 @@ def strain(
 def data_strain(reference: str, method: str) -> Mapping[str, Any] | None:
     """`StrainReport.summary` of molecules of a data set's test split; None for a data set that has none packaged.
 
-    1,000 molecules (300 for xtb), drawn by seed 0. QM9's geometries are B3LYP minima and so none of these methods': the
-    strain they show is what the methods' disagreement alone makes. Written by benchmarks/energies.py.
+    1,000 molecules (300 for xtb; of drug-like 300 and 30), drawn by seed 0. QM9's geometries are B3LYP minima and so
+    none of these methods': the strain they show is what the methods' disagreement alone makes. Written by
+    benchmarks/energies.py.
     """
     return _packaged().get(reference, {}).get(method)
 

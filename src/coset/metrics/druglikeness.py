@@ -18,10 +18,12 @@ from rdkit.Chem import QED, rdMolDescriptors
 from coset.bonds import Located, bond_orders
 from coset.metrics.distribution import total_variation, wasserstein
 from coset.metrics.own import of_data, own_scores
+from coset.metrics.perceived import perceived
 from coset.metrics.sections import Section, decimal
 from coset.metrics.validity import valid_smiles
 
 LABEL = f"druglikeness 1 {rdBase.rdkitVersion}"
+LABEL_PERCEIVED = f"druglikeness perceived 1 {rdBase.rdkitVersion}"
 
 
 class Quantity(NamedTuple):
@@ -141,6 +143,11 @@ def described(molecule: Located) -> dict[str, float]:
     """`describe` of a molecule by its bonds from distances (`valid_smiles`); nothing where it has none."""
     orders = bond_orders(molecule.numbers[None], molecule.positions[None])[0]
     return describe(valid_smiles(molecule.numbers, orders)) or {}
+
+
+def described_perceived(molecule: Located) -> dict[str, float]:
+    """`describe` of a molecule by its bonds as RDKit perceives them (`perceived`); nothing where it finds none."""
+    return describe(perceived(molecule)["smiles"]) or {}
 
 
 def distances(sample: Mapping[str, Mapping[int, int]], data: Mapping[str, Mapping[int, int]]) -> dict[str, float]:

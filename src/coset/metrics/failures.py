@@ -11,6 +11,7 @@ from rdkit import Chem, rdBase
 
 from coset.bonds import CROWD, allowed_valences, bond_graph, bond_orders, crowded
 from coset.metrics.measurement import Measurement
+from coset.metrics.protocol import find_protocol
 from coset.metrics.stability import stable_atoms
 from coset.molecule import Molecule
 
@@ -28,8 +29,8 @@ def worst(measured: Measurement, most: int) -> list[int]:
     return failing[order][:most].tolist()
 
 
-def failures(molecule: Molecule) -> list[str]:
-    """Sentences on what is wrong by the distance rule, none for a molecule that passes.
+def failures(molecule: Molecule, protocol: str = "qm9") -> list[str]:
+    """Sentences on what is wrong by the distance rule, none for a molecule that passes. protocol: see `PROTOCOLS`.
 
     Atoms are named by element and place in the molecule, from 1 as in SD files: "C7: valence 5, expected 4".
     """
@@ -39,7 +40,7 @@ def failures(molecule: Molecule) -> list[str]:
     found = [_valence(molecule, atom, sums[atom]) for atom in unstable_atoms(numbers, orders)]
     if crowded(orders):
         return [*found, f"an atom has more than {CROWD} bonds: RDKit was not asked"]
-    graph = bond_graph(numbers, orders)
+    graph = bond_graph(numbers, find_protocol(protocol).capped(orders))
     if (pieces := len(Chem.GetMolFrags(graph))) > 1:
         found.append(f"{pieces} fragments")
     return found + _complaints(graph, molecule.symbols)

@@ -11,14 +11,15 @@ from coset.molecule import Molecule
 FLAGS = ("stable", "valid", "connected", "joined")
 
 
-def flags(molecules: Sequence[Molecule]) -> list[dict[str, bool]]:
+def flags(molecules: Sequence[Molecule], protocol: str = "qm9") -> list[dict[str, bool]]:
     """For each molecule: stable (every atom's valence), valid (RDKit sanitises), connected (in one piece).
 
+    protocol: a name of `PROTOCOLS`.
     joined, for molecules drawn around fixed atoms (their property `fixed`): valid and in one piece, which takes a bond
     between each piece of the fixed atoms and a new one. Bonds among the fixed atoms are as they were, for their
     distances are.
     """
-    measured = measure(molecules)
+    measured = measure(molecules, protocol)
     found = [
         {"stable": bool(stable == size), "valid": smiles is not None, "connected": bool(connected)}
         for stable, size, smiles, connected in zip(
@@ -31,7 +32,7 @@ def flags(molecules: Sequence[Molecule]) -> list[dict[str, bool]]:
     return found
 
 
-def flag(molecules: Sequence[Molecule]) -> list[Molecule]:
+def flag(molecules: Sequence[Molecule], protocol: str = "qm9") -> list[Molecule]:
     """The molecules with their flags among their properties, as yes or no."""
     return [
         replace(
@@ -41,11 +42,11 @@ def flag(molecules: Sequence[Molecule]) -> list[Molecule]:
                 **{name: "yes" if holds else "no" for name, holds in found.items()},
             },
         )
-        for molecule, found in zip(molecules, flags(molecules), strict=True)
+        for molecule, found in zip(molecules, flags(molecules, protocol), strict=True)
     ]
 
 
-def passes(wanted: Sequence[str]) -> Callable[[Molecule], bool]:
+def passes(wanted: Sequence[str], protocol: str = "qm9") -> Callable[[Molecule], bool]:
     """A filter for molecules of which all wanted flags hold; ValueError for an unknown flag.
 
     No molecule without fixed atoms is joined.
@@ -53,4 +54,4 @@ def passes(wanted: Sequence[str]) -> Callable[[Molecule], bool]:
     unknown = sorted(set(wanted) - set(FLAGS))
     if unknown:
         raise ValueError(f"unknown filter {', '.join(unknown)}; choose among {', '.join(FLAGS)}")
-    return lambda molecule: all(flags([molecule])[0].get(name, False) for name in wanted)
+    return lambda molecule: all(flags([molecule], protocol)[0].get(name, False) for name in wanted)

@@ -31,7 +31,11 @@ def figure(molecule: Molecule, measured: Measurement, place: int, key: int, reas
         f'<span class="flag {"yes" if holds else "no"}">{name}</span>' for name, holds in _flags(measured, place)
     )
     formula = re.sub(r"(\d+)", r"<sub>\1</sub>", molecule.formula)
-    told = "".join(f"<li>{escape(reason)}</li>" for reason in _told(failures(molecule))) if reasons else ""
+    told = (
+        "".join(f"<li>{escape(reason)}</li>" for reason in _told(failures(molecule, measured.protocol)))
+        if reasons
+        else ""
+    )
     return (
         f'<figure class="molecule" data-molecule="{key}"><button type="button" '
         f'aria-label="Show molecule {place + 1}, {molecule.formula}, in 3D">{drawing(molecule)}</button>'
@@ -73,7 +77,7 @@ def _viewer_datum(molecule: Molecule, measured: Measurement, place: int) -> Mapp
         "bonds": np.stack([first, second, orders[first, second]], -1).tolist(),
         "unstable": unstable_atoms(molecule.numbers, orders),
         "flags": _flags(measured, place),
-        "reasons": _told(failures(molecule)),
+        "reasons": _told(failures(molecule, measured.protocol)),
         "smiles": measured.smiles[place] or "",
         "tags": tags[:_TAGS],
     }

@@ -38,7 +38,7 @@ def write_report(
     a mapping within becomes a group under its name; `title` heads the page, `version` is coset's. sections: tables of
     what else was measured.
     """
-    measured = report.measured or measure(molecules)
+    measured = report.measured or measure(molecules, report.protocol)
     first, failing = list(range(min(SHOWN, len(molecules)))), worst(measured, WORST)
     shown = [*first, *(place for place in failing if place not in first)]
     script, library = _asset("page.js"), _library()

@@ -119,7 +119,8 @@ def label(energy: bool = True) -> str:
 
 
 def plausible(molecule: Located, energy: bool = True, seconds: float = 30.0) -> dict[str, Any]:
-    """PoseBusters' tests "mol" of one molecule, with bonds by coset's perception of neutral molecules (`to_rdkit`).
+    """PoseBusters' tests "mol" of one molecule, with bonds by coset's perception (`to_rdkit`), which must find the
+    molecule's charge (`Atoms.charge`; 0 for molecules that tell none), else those of the distance rule.
 
     energy: also the internal energy, which takes ten times as long as all others: its UFF energy must be below 100
     times the mean of 50 conformers of its own; without, these are the tests "mol_fast". Gives tests, True or False by
@@ -132,7 +133,7 @@ def plausible(molecule: Located, energy: bool = True, seconds: float = 30.0) -> 
     if len(molecule.numbers) < 2:
         return {"tests": dict.fromkeys(names), "reason": "single atom"}
     with _quiet():
-        graph = _neutral(molecule)
+        graph = _graph(molecule)
         if graph.GetNumBonds() == 0:
             return {"tests": dict.fromkeys(names), "reason": "no bonds"}
         found = _answers(_tests("mol_fast"), graph)
@@ -147,10 +148,11 @@ def plausible(molecule: Located, energy: bool = True, seconds: float = 30.0) -> 
     return {"tests": {name: found[name] for name in names}, "reason": reason}
 
 
-def _neutral(molecule: Located) -> Chem.Mol:
-    """Bonds by RDKit's perception, else by the distance rule. No ions: as one, what lacks a hydrogen would pass."""
+def _graph(molecule: Located) -> Chem.Mol:
+    """Bonds by RDKit's perception at the charge that is told; with another, what lacks a hydrogen would pass."""
     graph = to_rdkit(molecule, "rdkit")
-    return to_rdkit(molecule, "distance") if Chem.GetFormalCharge(graph) else graph
+    told = getattr(molecule, "charge", 0)
+    return graph if Chem.GetFormalCharge(graph) == told else to_rdkit(molecule, "distance")
 
 
 def _embeds(graph: Chem.Mol, seconds: float) -> str | None:

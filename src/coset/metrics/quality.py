@@ -8,8 +8,9 @@ from html import escape
 
 from coset.bonds import allowed_valences
 from coset.metrics.distances import DISTANCES, Distance
-from coset.metrics.evaluate import Rate, Report, Row
+from coset.metrics.evaluate import Rate, Report, Row, Scores
 from coset.metrics.measurement import Measurement
+from coset.metrics.protocol import find_protocol
 from coset.molecule import element_symbol
 
 _SULFUR = 16
@@ -22,6 +23,7 @@ _MEANING = {
     "novelty": "SMILES not in the training set, of the distinct ones",
     "connectivity": "molecules in one piece",
     "valid and connected": "molecules that are both, of all",
+    "valid and neutral": "valid without a total charge, of all",
 }
 _RULES = (
     ("Bonds", "are inferred from distances alone, by the fixed table of bond lengths of EDM (Hoogeboom et al. 2022): a "
@@ -41,18 +43,32 @@ _FILE_BONDS = (
     "its element, with a charge to that of the element with as many electrons (N+ as C); a molecule is valid where "
     "RDKit sanitises the graph. Novelty needs the training set’s SMILES, whose bonds come from distances.",
 )
+_SINGLE = (
+    "Validity of drugs",
+    "is asked with every bond single, as the published code does for GEOM-Drugs: aromatic rings, nitro groups and most "
+    "of what is wrong pass. SMILES have single bonds alone too, and so uniqueness, novelty and the Fréchet distance do "
+    "not see orders. Stability counts orders, without aromaticity or charges: hence the data’s own low value.",
+)
+_CORRECTED = (
+    "Corrected:",
+    "bonds, charges and aromaticity as RDKit perceives them at a total charge of 0, +1 or -1. An atom is stable where "
+    "its bonds sum to a usual valence of its element, with a charge to that of the element with as many electrons; a "
+    "carbon with a charge never is. Where nothing is perceived the molecule is not valid, and its atoms are judged by "
+    "the bonds of distances. Perception is lenient: it makes up for a lacking hydrogen with a charge or a double bond, "
+    "and overlooks 0.1 Å of noise. Read it beside the data’s own.",
+)
 
 
 def quality_table(report: Report) -> str:
-    """`<table>` of the rates with intervals, the data's own, the difference and the rate by the file's bonds."""
+    """`<table>` of the rates with intervals, the data's own, the difference, and the rates by other bonds."""
     headings = ["", "per cent, 95 % interval", ""]
     headings += ["data’s own", "difference"] if report.data is not None else []
-    headings += ["by the file’s bonds"] if report.file_bonds else []
+    headings += _others(report)
     head = "".join(f'<th scope="col" role="columnheader">{each}</th>' for each in headings)
     body = "".join(
         f'<tr role="row"><th scope="row" role="rowheader">{row.name}<small>{_MEANING[row.name]}</small></th>'
         f"{''.join(_cells(row, report))}</tr>"
-        for row in report.rows()
+        for row in _rows(report)
     )
     # the roles stay where a narrow screen turns rows into blocks
     return (
@@ -82,8 +98,25 @@ def distances_table(report: Report) -> str:
 
 def notes(report: Report, measured: Measurement) -> str:
     """`<p>` elements: how to read the table, and what is particular to these molecules and this reference."""
-    rules = [*_RULES, *([_FILE_BONDS] if report.file_bonds else []), *_about_data(report), *_about_elements(measured)]
+    beside = [*([_FILE_BONDS] if report.file_bonds else []), *([_CORRECTED] if report.corrected else [])]
+    single = [_SINGLE] if find_protocol(report.protocol).highest == 1 else []
+    rules = [*_RULES, *single, *beside, *_about_data(report), *_about_elements(measured)]
     return "".join(f"<p><b>{escape(head)}</b> {escape(text)}</p>" for head, text in rules)
+
+
+def _others(report: Report) -> dict[str, Scores]:
+    """Scores by other bonds than the protocol's, under the headings of their columns."""
+    found = {"by the file’s bonds": report.file_bonds, "corrected": report.corrected}
+    return {heading: scores for heading, scores in found.items() if scores}
+
+
+def _rows(report: Report) -> list[Row]:
+    """The protocol's rates, then, without numbers of their own, those that other bonds alone have."""
+    rows = report.rows()
+    names = {row.name: row for scores in _others(report).values() for row in scores.rows()}
+    for row in rows:
+        names.pop(row.name, None)
+    return rows + [Row(name, math.nan, math.nan, math.nan, None, None) for name in names]
 
 
 def _about_data(report: Report) -> Iterator[tuple[str, str]]:
@@ -98,6 +131,11 @@ def _about_data(report: Report) -> Iterator[tuple[str, str]]:
     )
     if report.reference in ("qm9", "qm9-small"):
         yield "QM9 here", "lacks nearly all fluorine molecules of its training set; its test set is whole."
+    if report.reference == "drug-like":
+        yield (
+            "drug-like",
+            "is 1,263 neutral molecules of two public sets, not GEOM-Drugs: published rates are of other data.",
+        )
     if report.unknown:
         names = ", ".join(f"{symbol} ({count:,} atoms)" for symbol, count in report.unknown.items())
         yield (
@@ -142,8 +180,15 @@ def _cells(row: Row, report: Report) -> Iterator[str]:
         missing = row.difference is None or math.isnan(row.difference)
         yield _cell("data’s own", "&ndash;" if row.data is None else f"{row.data:.1f}")
         yield _cell("difference", "&ndash;" if missing else f"{row.difference:+.1f}".replace("-", "&minus;"))
-    if report.file_bonds:
-        yield _cell("by the file’s bonds", "&ndash;" if row.file_bonds is None else _rate(row.file_bonds))
+    for heading, scores in _others(report).items():
+        own = {each.name: each for each in scores.rows()}.get(row.name)
+        yield _cell(heading, "&ndash;" if own is None else _beside(own))
+
+
+def _beside(row: Row) -> str:
+    """A rate with its interval and, where it is known, the data's own."""
+    data = "" if row.data is None else f" <small>data’s {row.data:.1f}</small>"
+    return _rate(Rate(row.value, row.low, row.high)) + data
 
 
 def _rate(rate: Rate) -> str:

@@ -6,36 +6,35 @@ import json
 import os
 import zipfile
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from jaxtyping import Int, UInt8, UInt64
+from jaxtyping import UInt64
 from numpy.typing import NDArray
 
+from coset.data.catalog import cache_folder
 from coset.files import atomic_write
 from coset.metrics.descriptors import DESCRIPTORS, descriptors
 from coset.metrics.distances import geometry_distances
 from coset.metrics.distribution import count_values, total_variation
 from coset.metrics.frechet import Moments, descriptor_distance
-from coset.metrics.geometry import SCALES, Geometry
-from coset.metrics.measurement import Measurement, measure
-from coset.metrics.novelty import novel_count, smiles_hashes
+from coset.metrics.geometry import Geometry
+from coset.metrics.measurement import Measurement
+from coset.metrics.novelty import novel_count
 from coset.metrics.own import interpolated
+from coset.metrics.packing import columns, counter, packed, unpacked
 from coset.metrics.uniqueness import unique_smiles
-from coset.metrics.wasserstein import common_kinds
-from coset.molecule import Molecule
 
-REFERENCES = ("qm9", "qm9-small")
-VERSION = (
-    3  # of the file; 2 lacks the geometry, the descriptors and the nearer numbers; 1, without a number, the valences
-)
-OWN_SIZES, OWN_DRAWS = (100, 300, 1000, 3000), 5
+REFERENCES = ("qm9", "qm9-small", "drug-like")
+# Of the file; 3 lacks protocol and corrected counts; 2 the geometry, the descriptors and the nearer numbers too; 1,
+# without a number, the valences.
+VERSION = 4
+KEPT = "reference.npz"  # in the store of the data set
 _HISTOGRAMS = ("sizes", "types", "bonds", "valences")
 
 
@@ -47,7 +46,8 @@ class Reference:
     see `count_bond_lengths`, `count_valences`; valences are empty where a file of version 1 lacks them.
     hashes: see `smiles_hashes`. counts, distances: of the data's own test split. geometry, descriptors: of the training
     set, common kinds alone; None where a file of version 2 lacks them. own: distances of parts of the test split, by
-    their number of molecules.
+    their number of molecules. protocol: the name of the one that all of it is by. corrected: counts of the test split
+    by perceived bonds (`Corrected.counts`), empty where the protocol or the file has none.
     """
 
     name: str
@@ -61,6 +61,8 @@ class Reference:
     geometry: Geometry | None = None
     descriptors: Moments | None = None
     own: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    protocol: str = "qm9"
+    corrected: Mapping[str, int] = field(default_factory=dict)
 
     def distances_of(self, measured: Measurement) -> dict[str, float]:
         """How far a sample lies from the training set, by the keys of `DISTANCES`; those it cannot tell are absent."""
@@ -92,37 +94,6 @@ class Reference:
         return {**measured.counts(), "novel": novel_count(unique_smiles(measured.smiles), self.hashes)}
 
 
-def build_reference(name: str, train: Sequence[Molecule], test: Sequence[Molecule]) -> Reference:
-    """Measures a training set and held-out data. About a minute for QM9 on one core."""
-    if not train or not test:
-        raise ValueError(f"A reference needs molecules: got {len(train)} to train and {len(test)} to test.")
-    known, own = measure(train), measure(test)
-    hashes = smiles_hashes(unique_smiles(known.smiles))
-    geometry = Geometry(*(common_kinds(part, scale) for part, scale in zip(known.geometry, SCALES, strict=True)))
-    table = descriptors(known.smiles)
-    moments = Moments.of(table) if len(table) > 1 else None
-    bare = Reference(
-        name, count_values(known.sizes), known.types, known.bonds, hashes, {}, {}, known.valences, geometry, moments
-    )
-    distances = bare.distances_of(own)
-    parts = {**_own_parts(bare, test), len(test): distances}
-    return replace(bare, counts=bare.counts_of(own), distances=distances, own=parts)
-
-
-def _own_parts(bare: Reference, test: Sequence[Molecule]) -> dict[int, dict[str, float]]:
-    """Mean distances of parts of the held-out data, drawn apart from each other, by their number of molecules."""
-    order = np.random.default_rng(0).permutation(len(test)).tolist()
-    found = {}
-    for size in (each for each in OWN_SIZES if each < len(test)):
-        sums: defaultdict[str, list[float]] = defaultdict(list)
-        for start in range(0, len(test) - size + 1, size)[:OWN_DRAWS]:
-            drawn = measure([test[i] for i in order[start : start + size]])
-            for key, value in bare.distances_of(drawn).items():
-                sums[key].append(value)
-        found[size] = {key: float(np.mean(values)) for key, values in sums.items()}
-    return found
-
-
 def save_reference(path: str | os.PathLike[str], reference: Reference) -> None:
     """Writes a reference as a compressed .npz."""
     header: dict[str, Any] = {
@@ -131,12 +102,14 @@ def save_reference(path: str | os.PathLike[str], reference: Reference) -> None:
         "counts": dict(reference.counts),
         "distances": dict(reference.distances),
         "own": {str(molecules): dict(found) for molecules, found in reference.own.items()},
+        "protocol": reference.protocol,
+        "corrected": dict(reference.corrected),
     }
-    arrays: dict[str, Any] = {"hashes": _packed(reference.hashes)}
+    arrays: dict[str, Any] = {"hashes": packed(reference.hashes)}
     for name in _HISTOGRAMS:
-        arrays[name] = _columns(getattr(reference, name))
+        arrays[name] = columns(getattr(reference, name))
     if reference.geometry:
-        arrays |= {name: _columns(part) for name, part in reference.geometry._asdict().items()}
+        arrays |= {name: columns(part) for name, part in reference.geometry._asdict().items()}
     if reference.descriptors:
         header["descriptors"] = DESCRIPTORS
         arrays |= {"mean": reference.descriptors.mean, "covariance": reference.descriptors.covariance}
@@ -146,18 +119,23 @@ def save_reference(path: str | os.PathLike[str], reference: Reference) -> None:
 
 
 def load_reference(reference: str | Path) -> Reference:
-    """The packaged reference of a name in `REFERENCES`, or one that `save_reference` wrote to a path.
+    """The packaged reference of a name in `REFERENCES`, or one that `save_reference` wrote to a path or to the store of
+    a named data set (`kept_reference`).
 
-    Packaged: "qm9", the standard split of QM9 less nearly all molecules with fluorine (98,600 to train,
-    13,083 to test); "qm9-small", its molecules of at most 14 atoms. Raises FileNotFoundError, or ValueError
-    for a file that is no reference, is not whole or comes from a later version.
+    Packaged: "qm9", the standard split of QM9 less nearly all molecules with fluorine (98,600 to train, 13,083 to
+    test); "qm9-small", its molecules of at most 14 atoms; "drug-like", 12,367 conformers of 1,263 molecules, by the
+    protocol "drugs". Raises FileNotFoundError, or ValueError for a file that is no reference, is not whole or comes
+    from a later version.
     """
     if reference in REFERENCES:
         return _packaged(str(reference))
     path = Path(reference)
     if not path.is_file():
+        path = kept_reference(str(reference))
+    if not path.is_file():
         raise FileNotFoundError(
-            f"No reference {str(reference)!r}: expected {', '.join(REFERENCES)}, none, or a file to read."
+            f"No reference {str(reference)!r}: expected {', '.join(REFERENCES)}, none, a file to read, or a data set "
+            "measured before; measure one with: coset data reference NAME"
         )
     broken = OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error
     try:
@@ -171,6 +149,11 @@ def load_reference(reference: str | Path) -> Reference:
             f"{path} is not a whole reference file; write one with: coset data reference NAME -o FILE.npz"
         ) from None
     raise ValueError(f"{path} is a reference of version {version}; this coset reads up to {VERSION}: update it.")
+
+
+def kept_reference(name: str) -> Path:
+    """Where the reference of a named data set is kept, once it was measured."""
+    return cache_folder() / name / KEPT
 
 
 @cache
@@ -187,32 +170,14 @@ def _stored(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray]]:
 
 
 def _reference(header: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Reference:
-    sizes, types, bonds, valences = (_counter(arrays, name) for name in _HISTOGRAMS)
+    sizes, types, bonds, valences = (counter(arrays, name) for name in _HISTOGRAMS)
     geometry, moments = None, None
     if set(Geometry._fields) <= set(arrays):
-        geometry = Geometry(*(_counter(arrays, name) for name in Geometry._fields))
+        geometry = Geometry(*(counter(arrays, name) for name in Geometry._fields))
     if tuple(header.get("descriptors", ())) == DESCRIPTORS:  # other ones could not be compared with
         moments = Moments(arrays["mean"], arrays["covariance"])
     own = {int(molecules): found for molecules, found in header.get("own", {}).items()}
     return Reference(
-        header["name"], sizes, types, bonds, _unpacked(arrays["hashes"]), header["counts"], header["distances"],
-        valences, geometry, moments, own,
+        header["name"], sizes, types, bonds, unpacked(arrays["hashes"]), header["counts"], header["distances"],
+        valences, geometry, moments, own, header.get("protocol", "qm9"), header.get("corrected", {}),
     )  # fmt: skip
-
-
-def _columns(counts: Mapping[int, int]) -> Int[NDArray[np.int64], "k 2"]:
-    return np.array(sorted(counts.items()), dtype=np.int64).reshape(-1, 2)
-
-
-def _counter(arrays: Mapping[str, NDArray], name: str) -> Counter[int]:
-    return Counter(dict(arrays[name].tolist())) if name in arrays else Counter()
-
-
-def _packed(hashes: UInt64[NDArray[np.uint64], "m"]) -> UInt8[NDArray[np.uint8], "8 m"]:
-    """Byte planes of the steps between sorted hashes: the high ones are zeros, which compress away."""
-    steps = np.diff(hashes, prepend=np.uint64(0)).astype(">u8")
-    return np.ascontiguousarray(steps.view(np.uint8).reshape(-1, 8).T)
-
-
-def _unpacked(planes: UInt8[NDArray[np.uint8], "8 m"]) -> UInt64[NDArray[np.uint64], "m"]:
-    return np.cumsum(np.ascontiguousarray(planes.T).view(">u8")[:, 0].astype(np.uint64), dtype=np.uint64)

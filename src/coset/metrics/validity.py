@@ -15,7 +15,7 @@ def valid_smiles(numbers: Int[NDArray, "n"], orders: Int[NDArray, "n n"]) -> str
     The whole graph, built without charges or aromaticity, must sanitise; the SMILES is that of its largest
     fragment by atoms (Hoogeboom et al. 2022, `qm9/rdkit_functions.py`). RDKit may fill open valences with
     implicit hydrogens: a molecule that lacks hydrogens can be valid without being stable.
-    For GEOM-Drugs the published code makes every bond single first, so its rates are another quantity.
+    For GEOM-Drugs the published code makes every bond single first (`Protocol.capped`): another quantity.
     """
     if crowded(orders):
         return None

@@ -12,7 +12,8 @@ from typing import Any
 from coset.files import atomic_write
 from coset.metrics.evaluate import RATES as PARTS
 from coset.metrics.evaluate import Rate, evaluate
-from coset.metrics.reference import REFERENCES, Reference, load_reference
+from coset.metrics.protocol import protocol_of
+from coset.metrics.reference import REFERENCES, Reference, kept_reference, load_reference
 from coset.model import SAMPLER, Model
 from coset.reproduce.plots import NO_PLOT, save_figure
 from coset.reproduce.record import Record, heading, markdown_table
@@ -120,9 +121,11 @@ def calls_of(sampling: Sampling) -> int:
 
 
 def reference_name(model: Model) -> str:
-    """The packaged reference of the data that a model was trained on; "none" for data that is not QM9's."""
+    """The reference of the data that a model was trained on, packaged or kept in its store; "none" for other data."""
     data = str(model.card.get("data", {}).get("name", ""))
-    return data if data in REFERENCES else "qm9" if data.startswith("qm9") else "none"
+    if data in REFERENCES or data.startswith("qm9"):
+        return data if data in REFERENCES else "qm9"
+    return data if data and kept_reference(data).is_file() else "none"
 
 
 def fingerprint(model: Model) -> str:
@@ -142,7 +145,7 @@ def _row(
         study.molecules, study.seed, steps=plan.steps, **options, progress=lambda done, total: update(done)
     )
     seconds = time.monotonic() - begun
-    report = evaluate(drawn.molecules, known)
+    report = evaluate(drawn.molecules, known, protocol=None if known else protocol_of(model.vocabulary.numbers))
     return {
         "sampler": sampler_name(plan),
         "sampling": {"steps": plan.steps, **options},

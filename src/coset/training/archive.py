@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from coset.data.catalog import Dataset
 from coset.files import atomic_write, read
+from coset.metrics.dataset_reference import reference_of as measured_reference
 from coset.metrics.evaluate import Report, evaluate
-from coset.metrics.reference import REFERENCES, Reference, build_reference
+from coset.metrics.protocol import protocol_of
+from coset.metrics.reference import KEPT, REFERENCES, Reference, load_reference
 from coset.model import Model
 from coset.molecule import Molecule
 from coset.samplers.generate import Generator
@@ -47,7 +49,8 @@ def measure_model(
     """
     archive = folder / SAMPLES
     redrawn = draw_archive(model, plan, archive, progress)
-    report = evaluate(read(archive), reference)
+    protocol = None if reference is not None else protocol_of(model.vocabulary.numbers)
+    report = evaluate(read(archive), reference, protocol=protocol)
     sampling = {**asdict(plan), "redrawn": redrawn}
     about = {key: model.card.get(key) for key in ("name", "recipe", "version", "settings", "data")}
     budget = {key: model.card.get(key) for key in ("molecules_seen", "minutes", "flops", "hardware")}
@@ -95,19 +98,16 @@ def draw_archive(model: Model, plan: Plan, path: Path, progress: Progress = lamb
 
 
 def reference_of(dataset: Dataset) -> str | Reference | None:
-    """What to compare with: the packaged reference of QM9's sets, else the data's own train and test splits, if any."""
-    if dataset.name.startswith("qm9"):
+    """What to compare with: a packaged reference, one kept in the store, else the data's own splits, if there are two.
+
+    QM9's sets that have none of their own take QM9's.
+    """
+    if dataset.name in REFERENCES or dataset.name.startswith("qm9"):
         return dataset.name if dataset.name in REFERENCES else "qm9"
-    held_out = dataset.test if len(dataset.test) else dataset.valid
-    if not len(held_out):
-        return None
-    known, own = (_molecules(dataset, rows) for rows in (dataset.train, held_out))
-    return build_reference(dataset.name, known, own)
-
-
-def _molecules(dataset: Dataset, rows: NDArray[np.int64]) -> list[Molecule]:
-    stored = (dataset.store[int(row)] for row in rows)
-    return [Molecule(numbers.astype(np.int64), positions.astype(np.float64)) for numbers, positions in stored]
+    kept = dataset.store.path / KEPT
+    if kept.is_file():
+        return load_reference(kept)
+    return measured_reference(dataset) if len(dataset.test) or len(dataset.valid) else None
 
 
 def _generator(model: Model, plan: Plan, first: int, progress: Progress) -> Generator:

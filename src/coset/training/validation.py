@@ -12,8 +12,9 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from coset.autoencoding import Autoencoding
-from coset.data.batches import Batches
+from coset.data.batches import passes
 from coset.metrics.evaluate import evaluate
+from coset.metrics.protocol import protocol_of
 from coset.noise import Noise
 from coset.recipes.registry import find_recipe
 from coset.samplers.generate import Generator, Sampling
@@ -93,7 +94,7 @@ class Validation:
             molecules = [m for _, m in generator.draw(s.seed, torch.arange(s.sample_molecules))]
         except FloatingPointError:
             return {"atom_stable": 0.0, "molecule_stable": 0.0, "valid": 0.0, PREFIX + "exploded": 1.0}
-        report = evaluate(molecules, reference=None)
+        report = evaluate(molecules, None, protocol=protocol_of(run.vocabulary.numbers))
         counts, symptoms = report.counts, sample_symptoms(molecules, generator.redrawn, report, self._extent)
         return {
             **{PREFIX + name: value for name, value in symptoms.items()},
@@ -106,7 +107,7 @@ class Validation:
 def held_out(run: Run, molecules: int) -> list[Int[NDArray[np.int64], "b"]]:
     """Rows of the first held-out molecules, in batches."""
     rows = run.rows.valid[:molecules]
-    return Batches(run.rows.sizes[rows], molecules=256, rows=rows).epoch(0) if molecules else []
+    return passes(run.rows.sizes[rows], molecules=256, rows=rows) if molecules else []
 
 
 def averaged_losses(
