@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from drawing import Axes, Figure
+from fitting import fit
 from symmetry_figures import example, repeated
 
 from coset.cloud import Cloud
@@ -49,15 +50,7 @@ def _fitted(clean: Cloud, steps: int = 600, batch: int = 32) -> Transform:
     """END's transform, trained on one molecule."""
     model = build("end", find_recipe("end").resolve({"width": 32, "vector_width": 16, "edge_width": 16, "depth": 2}), 5)
     many = repeated(Cloud(clean.x, clean.h[..., :5], clean.mask), batch)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        optimiser.zero_grad()
-        noise = Noise.from_seed(0, torch.arange(batch)).at(step)
-        model.objective(model.process, model.denoiser, many, noise).mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        rates.step()
+    fit(model, lambda noise: model.objective(model.process, model.denoiser, many, noise), steps, batch)
     assert isinstance(model.process, Neural)
     return model.process.transform
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from drawing import ELEMENTS, Figure
+from fitting import fit
 from numpy.typing import NDArray
 
 from coset.bonds import bond_orders
@@ -116,14 +117,7 @@ def _fitted(denoiser: Denoiser, process: Affine, clean: Cloud, t: float, steps: 
     """Trained at one level of noise on one molecule in one pose."""
     loss = Denoising(lambda t: torch.ones_like(t), plain, lambda noise: torch.full((len(noise.seeds),), t).double())
     many = repeated(clean, batch)
-    optimiser = torch.optim.Adam(denoiser.parameters(), lr=3e-3)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        optimiser.zero_grad()
-        loss(process, denoiser, many, Noise.from_seed(0, torch.arange(batch)).at(step)).mean().backward()
-        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
-        optimiser.step()
-        rates.step()
+    fit(denoiser, lambda noise: loss(process, denoiser, many, noise), steps, batch)
     return denoiser
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coset.cloud import Cloud
-from coset.data.batches import Batches
+from coset.data.batches import PAIRS, Batches
 from coset.data.catalog import Dataset
 from coset.files import atomic_write
 from coset.model import Model
@@ -124,7 +124,9 @@ def likelihood(
     bound = Bound(_steps(model, settings.steps), settings.draws)
     device = next(model.diffusion.parameters()).device
     tokens = 16_384 if device.type == "cuda" else 1024
-    batches = Batches(dataset.store.sizes[rows], tokens=max(tokens, int(sizes.max()))).epoch(0)
+    largest = int(sizes.max())
+    limits = {"tokens": max(tokens, largest), "pairs": max(PAIRS, largest**2)}
+    batches = Batches(dataset.store.sizes[rows], **limits).epoch(0)
 
     def clean(batch: Int[NDArray, "b"]) -> Cloud:
         return model.vocabulary.cloud(*dataset.store.collate(rows[batch])).to(device)

@@ -196,9 +196,10 @@ def test_molecule_i_is_the_same_whatever_else_is_drawn():
     """How many, in which order, in how large batches: nothing changes it but the seed."""
     few, many = drawn(generator(), 4), drawn(generator(), 20)
     small, backwards = drawn(generator(tokens=1), 20), dict(generator().draw(0, torch.arange(19, -1, -1)))
-    assert sorted(many) == sorted(small) == list(range(20))
+    few_pairs = drawn(generator(pairs=250), 20)
+    assert sorted(many) == sorted(small) == sorted(few_pairs) == list(range(20))
     for number, molecule in many.items():
-        others = [small[number], backwards[number], *([few[number]] if number in few else [])]
+        others = [small[number], backwards[number], few_pairs[number], *([few[number]] if number in few else [])]
         for other in others:
             assert np.array_equal(other.numbers, molecule.numbers)
             assert np.abs(other.positions - molecule.positions).max() < 1e-4
@@ -214,7 +215,7 @@ def test_sizes_follow_the_request_and_the_seed_is_told():
     assert {len(molecule) for molecule in drawn(generator(), 30).values()} == {3, 6, 11}
 
 
-def test_batches_keep_to_the_budget_of_tokens():
+def test_batches_keep_to_the_budgets_of_atoms_and_of_pairs():
     seen = []
 
     class Counts(Denoiser):
@@ -228,6 +229,10 @@ def test_batches_keep_to_the_budget_of_tokens():
 
     drawn(generator(Counts(), tokens=40), 30)
     assert all(b * n <= 40 for b, n in seen) and max(b for b, n in seen) > 3
+    seen.clear()
+    drawn(generator(Counts(), pairs=120), 30)  # two molecules of 11 atoms have 242
+    assert {b for b, n in seen if n == 11} == {1} and {b for b, n in seen if n == 6} >= {3}
+    assert all(b * n * n <= 121 for b, n in seen)
 
 
 def test_molecules_that_are_not_finite_are_counted_named_and_drawn_again_and_the_others_unharmed():
@@ -248,7 +253,7 @@ def test_a_broken_model_is_an_error_not_a_loop():
         drawn(source, 5)
 
 
-@pytest.mark.parametrize("name", ["steps", "atoms", "tokens"])
+@pytest.mark.parametrize("name", ["steps", "atoms", "tokens", "pairs"])
 def test_sampling_refuses_what_cannot_be(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
         Sampling(**{name: 0})

@@ -144,11 +144,18 @@ def test_an_undefined_molecule_leaves_the_others_theirs(at, kept):
     assert bool(found[:, 0].isnan().all()) and torch.equal(found[:, 1], expected[:, 1])
 
 
-@pytest.mark.parametrize("times", [[0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0], [0.0, 1.0]])
-def test_paths_that_are_none_are_refused(times, misshapen_is_refused):
-    points = torch.zeros(1 if len(times) == 1 else 3, 2, 4, 3)
-    with misshapen_is_refused("two points or more with rising or falling times"):
-        path_shape(points, torch.tensor(times))
+@pytest.mark.parametrize("times", [[0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+def test_paths_that_are_none_are_refused(times):
+    with pytest.raises(ValueError, match="two points or more with rising or falling times") as refused:
+        path_shape(torch.zeros(len(times), 2, 4, 3), torch.tensor(times))
+    assert f"got {len(times)} points and the times {times}" in str(refused.value)
+
+
+def test_a_path_without_a_time_for_each_point_is_refused(misshapen_is_refused):
+    with misshapen_is_refused("two points or more with rising or falling times") as refused:
+        path_shape(torch.zeros(3, 2, 4, 3), torch.tensor([0.0, 1.0]))
+    found = str(refused.value)
+    assert "got 3 points and the times [0.0, 1.0]" in found or "Type-check error" in found
 
 
 def test_affine_paths_are_what_their_schedules_say():

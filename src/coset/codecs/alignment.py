@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,11 +22,20 @@ class Aligned(Codec):
 
     order: of a posed cloud's atoms, in which they then stay, for networks that know an atom by its place. Atoms cannot
     be kept where they are then: nobody knows their place before the rest of the molecule is there.
+
+    features: channels of the clean cloud that frame and codec see, the first ones; all of them by default.
     """
 
-    def __init__(self, frame: Frame, codec: Codec, order: Callable[[Cloud], Int[Tensor, "b n"]] | None = None) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        codec: Codec,
+        order: Callable[[Cloud], Int[Tensor, "b n"]] | None = None,
+        features: int | None = None,
+    ) -> None:
         super().__init__()
         self.frame, self.codec, self.order, self.unit = frame, codec, order, codec.unit
+        self.features = features
         self.spatial = codec.spatial and order is None
 
     @property
@@ -34,10 +43,11 @@ class Aligned(Codec):
         return self.codec.width
 
     def posed(self, clean: Cloud) -> Cloud:
-        """The cloud in its pose, and in its order if it has one; features stay."""
+        """The cloud in its pose, and in its order if it has one; features that it sees stay."""
         clean = clean.center()
         if clean.condition is not None and clean.condition.latent is not None:
             return clean  # nothing but the latent is read of it
+        clean = replace(clean, h=clean.h[..., : self.features])
         posed = clean.rotate(self.frame(clean, clean.x.new_zeros(len(clean))).mT)
         return posed if self.order is None else posed.permute(self.order(posed))
 

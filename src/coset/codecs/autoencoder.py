@@ -38,11 +38,11 @@ class Encoder(nn.Module):
 class Autoencoder(Codec):
     """Latent clouds with as many points as atoms: centred positions and a few features, with a fixed noise `std`.
 
-    encoder: to the mean latent. decoder: from a latent cloud to positions, logits of `types` and, last, the nuclear
-    charge. std: of the noise in encoding, on centred clouds, as it is in latent space. Latents are divided by `scales`
-    (positions, features) and `spread` is the deviation of decoded positions in Angstrom: `calibrate` measures them;
-    until then they are 1 and the field's squared error. Where the clean cloud's condition holds its latent already,
-    that is taken for the mean.
+    encoder: to the mean latent. decoder: from a latent cloud to positions, logits of `types` and, last, where clean
+    clouds hold it, the nuclear charge. std: of the noise in encoding, on centred clouds, as it is in latent space.
+    Latents are divided by `scales` (positions, features) and `spread` is the deviation of decoded positions in
+    Angstrom: `calibrate` measures them; until then they are 1 and the field's squared error. Where the clean cloud's
+    condition holds its latent already, that is taken for the mean.
     """
 
     spatial = False

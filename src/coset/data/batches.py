@@ -1,4 +1,4 @@
-"""Batches of like-sized molecules under a token budget, in an order that seed and epoch alone decide."""
+"""Batches of like-sized molecules under a budget of memory, in an order that seed and epoch alone decide."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+PAIRS = 2**19  # padded pairs of atoms for passes without gradients: half a gigabyte for every 256 channels of them
+
 
 class Batches:
     """Cuts an epoch into batches of molecules of nearly equal size.
 
     Molecules are ranked by size, those of one size in random order, and the ranking is cut from the small
-    end into the fullest batches that keep to both limits, so rare sizes share a batch with their neighbours
+    end into the fullest batches that keep to all limits, so rare sizes share a batch with their neighbours
     and padding is rare. Every molecule comes once an epoch; the order of the batches is random. The last
     cut is shared evenly with the one before, so no batch of an epoch is a tiny remainder.
 
     sizes (m,): atoms of each molecule. tokens: most atoms of a batch, padding included. molecules: most
-    molecules of a batch; alone it gives the fixed batch size of published recipes. At least one of the two.
+    molecules of a batch; alone it gives the fixed batch size of published recipes. pairs: most pairs of
+    atoms, padding included, which is what networks of pairs need memory for. At least one of the three.
     rows (m,): what is yielded for each molecule; its index into sizes by default. Raises ValueError where
-    a molecule alone exceeds `tokens`.
+    a molecule alone exceeds `tokens` or `pairs`.
 
         batches = Batches(store.sizes[train], tokens=4096, seed=0, rows=train)
         for epoch, batch, rows in batches.stream(epoch=2, batch=17):
@@ -33,26 +36,29 @@ class Batches:
         seed: int = 0,
         molecules: int | None = None,
         rows: ArrayLike | None = None,
+        pairs: int | None = None,
     ) -> None:
         self.sizes = np.asarray(sizes)
-        self.tokens, self.molecules, self.seed = tokens, molecules, seed
+        self.tokens, self.molecules, self.pairs, self.seed = tokens, molecules, pairs, seed
         self.rows = np.arange(len(self.sizes)) if rows is None else np.asarray(rows)
         if not len(self.sizes) or len(self.rows) != len(self.sizes):
             raise ValueError(
                 f"{len(self.sizes)} sizes and {len(self.rows)} rows make no batches; give one of each a molecule."
             )
-        if tokens is None and molecules is None:
-            raise ValueError("batches need a limit: tokens (padded atoms), molecules, or both.")
+        if tokens is None and molecules is None and pairs is None:
+            raise ValueError("batches need a limit: tokens (padded atoms), pairs (of them) or molecules.")
         if molecules is not None and molecules < 1:
             raise ValueError(f"a batch holds at least 1 molecule, got molecules={molecules}.")
-        if tokens is not None and self.sizes.max() > tokens:
-            raise ValueError(
-                f"a molecule of {self.sizes.max()} atoms exceeds the budget of {tokens} tokens a batch; "
-                "raise it or leave such molecules out."
-            )
+        largest = int(self.sizes.max())
+        for name, limit, needed in (("tokens", tokens, largest), ("pairs", pairs, largest**2)):
+            if limit is not None and needed > limit:
+                raise ValueError(
+                    f"a molecule of {largest} atoms exceeds the budget of {limit} {name} a batch; raise it to {needed} "
+                    "or leave such molecules out."
+                )
         # Ranked sizes are the same in every epoch, and so are the cuts.
         self._ranked = np.sort(self.sizes)
-        self._cuts = _cuts(self._ranked, tokens, molecules)
+        self._cuts = _cuts(self._ranked, tokens, molecules, pairs)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -89,19 +95,26 @@ class Batches:
             epoch, batch = epoch + 1, 0
 
 
-def _cuts(ranked: NDArray, tokens: int | None, molecules: int | None) -> NDArray[np.int64]:
+def passes(sizes: ArrayLike, molecules: int, rows: ArrayLike) -> list[NDArray[np.int64]]:
+    """Rows in batches of at most so many molecules for passes without gradients: within `PAIRS`, whatever comes."""
+    largest = int(np.max(sizes, initial=1))
+    return Batches(sizes, molecules=molecules, rows=rows, pairs=max(PAIRS, largest**2)).epoch(0)
+
+
+def _cuts(ranked: NDArray, tokens: int | None, molecules: int | None, pairs: int | None) -> NDArray[np.int64]:
     """Where to cut rising sizes (m,): 0, ..., m. The padded length of a batch is its last size."""
+    # How many molecules a batch may have whose largest is a given one; it falls as they grow.
+    most = np.full(len(ranked), len(ranked) if molecules is None else molecules)
+    long = ranked.astype(np.int64)
+    for limit, each in ((tokens, long), (pairs, long**2)):
+        if limit is not None:
+            most = np.minimum(most, limit // each)
     cuts = [0]
     while cuts[-1] < len(ranked):
         start = cuts[-1]
-        most = len(ranked) - start if molecules is None else molecules
-        if tokens is not None:
-            most = min(most, int(tokens // ranked[start]))
-            window = ranked[start : start + most]
-            most = int(np.searchsorted(window * np.arange(1, len(window) + 1), tokens, side="right"))
-        cuts.append(min(start + most, len(ranked)))
+        within = most[start : start + most[start]]
+        cuts.append(start + int(np.searchsorted(np.arange(1, len(within) + 1) - within, 0, side="right")))
     if len(cuts) > 2:
         both = cuts[-1] - cuts[-3]
-        last = both // 2 if tokens is None else min(both // 2, int(tokens // ranked[-1]))
-        cuts[-2] = cuts[-1] - max(last, cuts[-1] - cuts[-2])
+        cuts[-2] = cuts[-1] - max(min(both // 2, int(most[-1])), cuts[-1] - cuts[-2])
     return np.array(cuts)

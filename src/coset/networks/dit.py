@@ -14,6 +14,7 @@ from coset.cloud import Cloud, center
 from coset.interfaces import Field, Network
 from coset.networks.embeddings import AtomTokens, DistanceKernels, TimeEmbedding, with_told
 from coset.networks.precision import trunk_autocast
+from coset.recomputing import lean
 from coset.scales import CENTRED, Subspace
 
 
@@ -106,7 +107,7 @@ class Transformer(nn.Module):
         with trunk_autocast(self, tokens):
             time = self.time(t)
             for block in self.blocks:
-                tokens = block(tokens, time, keys)
+                tokens = lean(block)(tokens, time, keys)
             shift, scale = self.final(time).chunk(2, -1)
         return _modulate(*(part.to(mask.dtype) for part in (tokens, shift, scale)))
 

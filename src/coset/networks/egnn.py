@@ -14,6 +14,7 @@ from coset.interfaces import Network
 from coset.networks.embeddings import squared_distances, with_told
 from coset.networks.messages import MessageLayer, PairLinear, real_pairs, with_time
 from coset.networks.precision import trunk_autocast
+from coset.recomputing import lean
 
 
 class CoordinateLayer(nn.Module):
@@ -60,8 +61,8 @@ class EGNN(Network):
         for message, coordinate in zip(self.messages, self.coordinates, strict=True):
             edges = torch.stack([squared_distances(x), first], -1)
             with trunk_autocast(self, z.x):
-                h = message(h, edges, pairs) * z.mask
-                x = coordinate(x, h, edges, pairs)
+                h = lean(message)(h, edges, pairs) * z.mask
+                x = lean(coordinate)(x, h, edges, pairs)
         out = self.head(h.to(z.h.dtype)) * z.mask
         if not self.timed:
             return replace(z, x=center(x, z.mask), h=out)

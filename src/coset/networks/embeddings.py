@@ -10,6 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coset.cloud import Cloud
+from coset.recomputing import is_lean, lean
+
+# Largest exponent of a bump. On a CPU the exponential of what underflows takes 25 times as long, and subnormal numbers
+# slow matrix products some forty times.
+FARTHEST = 40.0
+ROWS = 32  # atoms whose kernels are made at once where memory is short: of all pairs they need most of it
 
 
 class TimeEmbedding(nn.Module):
@@ -46,10 +52,18 @@ class DistanceKernels(nn.Module):
         self.widths = nn.Parameter(torch.empty(kernels).uniform_(0, 3))
 
     def forward(self, x: Float[Tensor, "b n 3"], mask: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
+        if not is_lean(self):
+            return self._pooled(x, x, mask)
+        return torch.cat([lean(self, self._pooled)(some, x, mask) for some in x.split(ROWS, 1)], 1)
+
+    def _pooled(
+        self, some: Float[Tensor, "b m 3"], x: Float[Tensor, "b n 3"], mask: Float[Tensor, "b n 1"]
+    ) -> Float[Tensor, "b m k"]:
+        """Of some of the atoms."""
         widths = self.widths.abs() + 0.01
-        scaled = (distances(x)[..., None] - self.means) / widths
-        density = torch.exp(-0.5 * scaled.square()) / (math.sqrt(2 * math.pi) * widths)
-        return torch.einsum("bijk,bj->bik", density, mask[..., 0]) / mask.sum(1, keepdim=True)
+        exponents = ((_between(some, x)[..., None] - self.means) / (math.sqrt(2) * widths)).square()
+        bumps = torch.einsum("bijk,bj->bik", torch.exp(-exponents.clamp_max(FARTHEST)), mask[..., 0])
+        return bumps / (math.sqrt(2 * math.pi) * widths * mask.sum(1, keepdim=True))
 
 
 def with_told(tokens: Float[Tensor, "b n w"], z: Cloud) -> Float[Tensor, "b n w"]:
@@ -84,4 +98,8 @@ def squared_distances(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n n"]:
 
 def distances(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n n"]:
     """Distances whose gradient at zero is zero."""
-    return (squared_distances(x) + 1e-12).sqrt()
+    return _between(x, x)
+
+
+def _between(first: Float[Tensor, "b m d"], second: Float[Tensor, "b n d"]) -> Float[Tensor, "b m n"]:
+    return ((first[:, :, None] - second[:, None]).square().sum(-1) + 1e-12).sqrt()

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Field, Network
-from coset.networks.embeddings import with_told
+from coset.networks.embeddings import FARTHEST, with_told
 from coset.networks.messages import PairLinear, real_pairs
 from coset.networks.precision import trunk_autocast
+from coset.recomputing import lean
 
-FARTHEST = 40.0  # largest exponent of a bump: subnormal numbers would slow matrix products on a CPU some forty times
 SMALLEST = 1e-6  # added to squares before the root is taken, so that its gradient is finite (and zero) at zero
 
 
@@ -230,12 +230,12 @@ class Encoder(nn.Module):
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b n w"], Float[Tensor, "b n d c"]]:
         x, mask, pairs = center(z.x, z.mask), z.mask, real_pairs(z.mask)
         time = self.time(t.to(x.dtype))
-        invariants, arrows, radius = self.geometry(x)
+        invariants, arrows, radius = lean(self.geometry)(x)
         s = self.mixed(with_told(self.atoms(z.h) + self.atoms_time(time)[:, None], z)) * mask
         v = x.new_zeros(*x.shape, self.vectors)
         geometry = radius, arrows * pairs, pairs, (invariants, *self.pairs(time))
         for layer in self.layers:
-            s, v = layer(s, v, mask, *geometry)
+            s, v = lean(layer)(s, v, mask, *geometry)
         return s, v
 
 

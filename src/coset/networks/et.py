@@ -22,6 +22,7 @@ from coset.networks.graphs import ELEMENTS, known_edges, known_nodes
 from coset.networks.messages import real_pairs
 from coset.networks.neighbours import SMALLEST, Filters, PairGeometry, Pairs
 from coset.networks.precision import trunk_autocast
+from coset.recomputing import lean
 
 
 def carried(filters: Float[Tensor, "b c n n"], v: Float[Tensor, "b n k c"]) -> Float[Tensor, "b n k c"]:
@@ -172,7 +173,7 @@ class ET(Network):
         known = torch.cat([time, self.known(attributes)], -1)
         s, v = self._embedded(z, numbers, pairs), x.new_zeros(*x.shape, self.width)
         for layer in self.layers:
-            s, v = layer(s, v, known, pairs)
+            s, v = lean(layer)(s, v, known, pairs)
         s = self.norm(s)
         for block in self.head:
             s, v = block(s, v)

@@ -13,6 +13,7 @@ from coset.interfaces import Network
 from coset.networks.embeddings import with_told
 from coset.networks.messages import MessageLayer, real_pairs, with_time
 from coset.networks.precision import trunk_autocast
+from coset.recomputing import lean
 
 
 class GNN(Network):
@@ -34,7 +35,7 @@ class GNN(Network):
         h = with_told(self.embed(with_time(h, t, z.mask) if self.timed else h), z)
         with trunk_autocast(self, z.x):
             for message in self.messages:
-                h = message(h, None, pairs) * z.mask
+                h = lean(message)(h, None, pairs) * z.mask
         out = self.head(h.to(z.h.dtype)) * z.mask
         # The last channel belongs to the time that came in; EDM drops it.
         features = out[..., 3 : out.shape[-1] - self.timed]
@@ -57,5 +58,5 @@ class PoseGNN(nn.Module):
         pairs = real_pairs(z.mask)
         h = self.embed(torch.cat([z.x, z.h], -1))
         for message in self.messages:
-            h = message(h, None, pairs) * z.mask
+            h = lean(message)(h, None, pairs) * z.mask
         return self.head((self.out(h) * z.mask).sum(1) / z.count[:, None]).view(-1, 3, 3)

@@ -20,6 +20,7 @@ from coset.networks.embeddings import distances, with_told
 from coset.networks.graphs import ELEMENTS, known_edges, known_modes, known_nodes
 from coset.networks.pairformer import RadialBasis, modulated
 from coset.networks.precision import trunk_autocast
+from coset.recomputing import lean
 
 HIDDEN = 64  # units between what is known of a pair and its biases
 
@@ -83,7 +84,7 @@ class GraphTransformer(Network):
         """For every layer which keys are real, or what is added to the logits."""
         if self.pairs is None:
             return [(z.mask > 0).mT[:, None]] * len(self.trunk.blocks)
-        return self.pairs(x, known_edges(z, self.relations), (z.mask.mT[:, None] - 1) * 1e9)
+        return lean(self.pairs)(x, known_edges(z, self.relations), (z.mask.mT[:, None] - 1) * 1e9)
 
     def _transformed(self, tokens: Float[Tensor, "b n w"], keys: list[Tensor], t: Float[Tensor, "b"]) -> Tensor:
         """The trunk, with keys of its own for every layer."""
@@ -91,6 +92,6 @@ class GraphTransformer(Network):
         with trunk_autocast(self, tokens):
             time = self.trunk.time(t)
             for block, key in zip(self.trunk.blocks, keys, strict=True):
-                tokens = block(tokens, time, key)
+                tokens = lean(block)(tokens, time, key)
             shift, scale = self.trunk.final(time)[:, None].chunk(2, -1)
         return modulated(*(part.to(dtype) for part in (tokens, shift, scale)))

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coset.networks.embeddings import squared_distances
+from coset.networks.embeddings import FARTHEST, squared_distances
 
-FARTHEST = 40.0  # largest exponent of a bump: subnormal numbers would slow matrix products on a CPU some forty times
 SMALLEST = 1e-6  # added to squares before the root is taken, so that its gradient is finite (and zero) at zero
 
 

@@ -18,6 +18,7 @@ from coset.interfaces import Network
 from coset.networks.embeddings import TimeEmbedding, distances, with_told
 from coset.networks.precision import trunk_autocast
 from coset.networks.preconditioning import Karras, sigma_of
+from coset.recomputing import lean
 
 FARTHEST = 12.0  # Angstrom: the last bump ends below 9
 
@@ -206,10 +207,10 @@ class Pairformer(Network):
         into, real = self.karras.into(sigma), (mask @ mask.mT)
         x = z.x / per_atom(into)  # Angstrom
         distance, padding = distances(x), (mask.mT[:, None] - 1) * 1e9
-        radial, before = self.radial(distance, into), self._before(z, into)
         with trunk_autocast(self, x):
             level = F.silu(self.level(16 * t))
-            pairs = self.pairs[0](radial, level, before)
+        pairs = lean(self, self._paired)(self.pairs[0], distance, into, level, z)
+        with trunk_autocast(self, x):
             near = (pairs * real[..., None]).sum(2) / mask.sum(1, keepdim=True)
             tokens = with_told(self.tokens(self._features(z)) + self.pooled(near), z)
             modulation = self.modulation(level).unflatten(-1, (6, -1))
@@ -219,22 +220,25 @@ class Pairformer(Network):
                 estimate = x * per_atom(self.karras.skip(sigma)) + displacement * per_atom(self.karras.out(sigma))
                 # Distances without gradient, as RAFT has them between its steps: a training step is a sixth faster.
                 clouds = [clouds[0], (estimate, distances(estimate.detach()))]
-                pairs = pairs + self._again(self.pairs[stage], clouds[1][1], into, level)
+                pairs = pairs + lean(self, self._paired)(self.pairs[stage], clouds[1][1], into, level)
             with trunk_autocast(self, x):
                 for block in self.blocks[done : self.after[stage]]:
-                    tokens = block(tokens, pairs, modulation, padding)
+                    tokens = lean(block)(tokens, pairs, modulation, padding)
                 done = self.after[stage]
-                displacement = center(displacement + move(tokens, pairs, real, clouds), mask)
+                displacement = center(displacement + lean(move)(tokens, pairs, real, clouds), mask)
         out = replace(z, x=displacement, h=self.head(tokens.to(x.dtype)) * mask)
         if self.bonds is None:
             return out
         logits = self.bonds(tokens.to(x.dtype), pairs.to(x.dtype))
         return replace(out, condition=replace(z.condition or Condition(), edges=logits))
 
-    def _again(self, embedding: nn.Module, distance: Tensor, into: Tensor, level: Tensor) -> Tensor:
-        radial = self.radial(distance, into)
+    def _paired(
+        self, embedding: nn.Module, distance: Tensor, into: Tensor, level: Tensor, told: Cloud | None = None
+    ) -> Tensor:
+        """Pair features of distances, and of those of the estimate before where a cloud that may tell it is given."""
+        radial, before = self.radial(distance, into), None if told is None else self._before(told, into)
         with trunk_autocast(self, distance):
-            return embedding(radial, level)
+            return embedding(radial, level, before)
 
     def _features(self, z: Cloud) -> Float[Tensor, "b n f"]:
         """Types, the number of atoms as 1 / N, N / 20, ln N, and the types estimated before."""

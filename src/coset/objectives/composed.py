@@ -42,8 +42,9 @@ class NoiseMixture:
             )
 
     def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
-        first = noise.uniform(dtype=torch.float64)
-        place = (first[:1] + GOLDEN * torch.arange(len(first), dtype=first.dtype, device=first.device)) % 1
+        first = noise.batch.uniform(dtype=torch.float64)
+        places = (first[:1] + GOLDEN * torch.arange(len(first), dtype=first.dtype, device=first.device)) % 1
+        place = noise.own(places)
         # Each part of [0, 1) is stretched to all of it and becomes a quantile of its own distribution.
         uniform = math.log(self.low) + math.log(self.high / self.low) * place / max(self.share, 1e-9)
         quantile = ((place - self.share) / max(1 - self.share, 1e-9)).clamp(1e-6, 1 - 1e-6)
@@ -78,10 +79,15 @@ class Composed:
     def _informed(self, denoiser: Denoiser, draw: Draw, noise: Noise) -> Cloud:
         """The noisy clouds, half of them with an estimate; the mask of the others' is 0."""
         # By lot: batches are sorted by size, and the first half would always be the smaller ones.
-        rows = noise.fork(5).uniform().argsort().narrow(0, 0, (len(draw.z) + 1) // 2)
+        lots = noise.batch.fork(5).uniform().argsort()
+        rows = lots.narrow(0, 0, (len(lots) + 1) // 2)
+        if noise.company is not None:
+            rows = noise.own(torch.zeros_like(lots).index_fill(0, rows, 1)).nonzero()[:, 0]
+            if not len(rows):
+                return draw.z
         with torch.no_grad():
             seeds = noise.fork(4)
-            estimate = denoiser(draw.z.take(rows), draw.t[rows], replace(seeds, seeds=seeds.seeds[rows]))
+            estimate = denoiser(draw.z.take(rows), draw.t[rows], replace(seeds, seeds=seeds.seeds[rows], company=None))
         x, h, mask = (
             torch.zeros_like(whole).index_copy(0, rows, part)
             for whole, part in ((draw.z.x, estimate.x), (draw.z.h, estimate.h), (draw.z.mask, estimate.mask))

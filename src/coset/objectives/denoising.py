@@ -81,7 +81,10 @@ class Denoising:
     def __call__(self, process: Process, denoiser: Denoiser, x0: Cloud, noise: Noise) -> Float[Tensor, "b"]:
         draw = self.draw(process, x0, noise)
         estimate = denoiser(draw.z, draw.t, noise.fork(2))
-        return self.loss(draw.t, self.target(process, draw), estimate)
+        loss = self.loss(draw.t, self.target(process, draw), estimate)
+        if self.padded and noise.company is not None:  # of which the batch's length counts, not that of a part
+            loss = loss * (x0.x.shape[1] / noise.company.atoms.max())
+        return loss
 
     def draw(self, process: Process, x0: Cloud, noise: Noise) -> Draw:
         """What the loss asks the denoiser about."""

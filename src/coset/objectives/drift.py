@@ -21,8 +21,8 @@ class StratifiedTimes:
     """t_i = 1 - ((u + i / b) mod 1) in (0, 1], one uniform u a batch: evenly spread times ("antithetic" in END)."""
 
     def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
-        u = noise.uniform(dtype=torch.float64)
-        return 1 - (u[:1] + torch.arange(len(u), device=u.device) / len(u)) % 1
+        u = noise.batch.uniform(dtype=torch.float64)
+        return noise.own(1 - (u[:1] + torch.arange(len(u), device=u.device) / len(u)) % 1)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,11 @@ class DriftMatching:
         loss = squared_norm(error.scale((1 / path.volatility).to(z.x.dtype)))
         if path.acceleration is not None:
             loss = loss + self.curvature * squared_norm(path.acceleration.at(eps))
-        return loss / self._size(x0)
+        return loss / self._size(x0, noise)
 
-    def _size(self, x0: Cloud) -> Float[Tensor, "b"]:
-        atoms = x0.count.mean().expand(len(x0)) if self.by_atoms else x0.count
+    def _size(self, x0: Cloud, noise: Noise) -> Float[Tensor, "b"]:
+        atoms = x0.count
+        if self.by_atoms:
+            batch = atoms if noise.company is None else noise.company.atoms.to(atoms.dtype)
+            atoms = batch.mean().expand(len(x0))
         return atoms * (x0.x.shape[-1] + x0.h.shape[-1])

@@ -14,6 +14,7 @@ from coset.interfaces import Path
 from coset.processes.forward_mode import Tensors, value_and_rate, value_and_rates
 from coset.processes.transforms import Transform
 from coset.processes.volatility import Volatility
+from coset.recomputing import lean
 
 
 def path_of(transform: Transform, volatility: Volatility, x0: Cloud, t: Float[Tensor, "b"], order: int = 1) -> Path:
@@ -29,7 +30,7 @@ def path_of(transform: Transform, volatility: Volatility, x0: Cloud, t: Float[Te
         kinds.append(transform(x0, time))
         return tensors(kinds[-1])
 
-    parts = value_and_rate(value, t) if order == 1 else value_and_rates(value, t)
+    parts = lean(transform, value_and_rate if order == 1 else value_and_rates)(value, t)
     kind = replace(kinds[-1], mean=x0)
     marginal, rate, *acceleration = (rebuilt(kind, part) for part in parts)
     return Path(marginal, rate, volatility(t), *acceleration)

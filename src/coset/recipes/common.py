@@ -14,6 +14,7 @@ from coset.networks.outputs import FromNoise, FromVelocity, ScaledInput
 from coset.objectives.denoising import Denoising, GridTimes, NoiseWeight, PowerTimes, VelocityWeight
 from coset.processes.affine import Affine
 from coset.processes.schedules import Cosine, Exploding, Linear, Polynomial
+from coset.recipes.latent_settings import Encoded
 from coset.recipes.settings import Scheduled, Training
 from coset.scales import CENTRED, FREE, Subspace
 from coset.symmetry.estimators import HaarDraws
@@ -46,10 +47,15 @@ def predicting(network: Network, process: Affine, s: Scheduled) -> Denoiser:
     return {"noise": FromNoise, "velocity": FromVelocity}[s.predict](network, process.schedule)
 
 
-def qm9_features(process: Affine, types: int) -> Features:
-    """Positions in Angstrom, one-hot / 4, nuclear charge / 10."""
+def channels(s: Scheduled | Encoded, types: int) -> int:
+    """Feature channels of an atom: the types, and the nuclear charge where it is one."""
+    return types + s.charge
+
+
+def scaled_features(process: Affine, s: Scheduled | Encoded, types: int) -> Features:
+    """Positions in Angstrom, one-hot / 4, nuclear charge / 10 where it is a channel."""
     alpha, sigma = process.schedule(torch.zeros(1, dtype=torch.float64, device="cpu"))
-    return Features(types, std=float(sigma / alpha))
+    return Features(types, std=float(sigma / alpha), charge=s.charge)
 
 
 def told(network: Network, s: Training, types: int) -> Network:
@@ -98,5 +104,5 @@ def affine_diffusion(
     weight = {"noise": NoiseWeight, "velocity": VelocityWeight}[s.predict](process.schedule)
     loss = Denoising(weight, target_of(s), times, subspace_of(s), padded=s.padded_loss)
     return Diffusion(
-        codec or qm9_features(process, types), process, denoiser, loss, forgetful(s, types, augment), joint
+        codec or scaled_features(process, s, types), process, denoiser, loss, forgetful(s, types, augment), joint
     )

@@ -14,18 +14,19 @@ from torch import Tensor
 from coset.bonds import thresholds
 from coset.codecs.categories import Categories
 from coset.diffusion import Augmentation, Diffusion
-from coset.interfaces import Network
+from coset.interfaces import Network, Schedule
 from coset.molecule import QM9
 from coset.networks.dit import DiT
 from coset.networks.outputs import WithPrevious
 from coset.networks.pairformer import Pairformer, Shape
 from coset.networks.preconditioning import Karras, OneHot, Preconditioned
 from coset.objectives.composed import Composed, NoiseMixture
+from coset.objectives.consistency import Consistency, Narrowing
 from coset.objectives.terms import BondEntropy, CrossEntropy, DistanceError, KarrasWeight, PositionError, Term
 from coset.processes.affine import Affine
 from coset.processes.schedules import Exploding
 from coset.recipes.common import forgetful, target_of, told
-from coset.recipes.settings import Composite, Paired, Unpaired
+from coset.recipes.settings import Composite, Paired, Student, Unpaired
 from coset.symmetry.augmentation import random_rotation
 
 SIZES = {
@@ -35,11 +36,13 @@ SIZES = {
     "m": {"width": 256, "depth": 9, "heads": 8, "pair": 96, "move": 160, "batch": 1024, "lr": 1e-3},
     "l": {"width": 416, "depth": 10, "heads": 13, "pair": 96, "move": 192, "batch": 1024, "lr": 7e-4},
 }  # fmt: skip
+STUDENT_SIZES = {"xs": SIZES["xs"], **SIZES}  # the packaged model's first
 PLAIN_SIZES = {
     "s": {"width": 192, "depth": 8, "heads": 6, "kernels": 96},
     "xs": {"width": 128, "depth": 6, "heads": 4, "kernels": 64},
 }
 SAMPLING = {"grid": "karras", "churn": 1.4}
+SAMPLING_FEW = {"solver": "renewed", "grid": "karras", "steps": 3, "until": 0.1}
 
 
 def coset(s: Paired, types: int) -> Diffusion:
@@ -56,6 +59,20 @@ def coset_plain(s: Unpaired, types: int) -> Diffusion:
     transformer = DiT(features, s.width, s.depth, s.heads, s.kernels)
     network = WithPrevious(transformer, s.spread) if s.self_conditioning else transformer
     return _composed(network, s, types, augment=random_rotation)
+
+
+def distill(s: Student, types: int) -> Diffusion:
+    """`coset` for a few steps: a trained model (`init`) tuned until its estimates agree all along a path."""
+    shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, min(s.stages, s.depth), s.self_conditioning, 0)
+    schedule = Exploding(s.sigma_min, s.sigma_max)
+    karras = Karras(s.spread)
+    denoiser = Preconditioned(told(Pairformer(types, karras, shape), s, types), schedule, karras, OneHot(s.type_scale))
+    steps = round((s.molecules or 1_000_000) / s.batch)
+    times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
+    nearer = Narrowing(schedule, s.gap_first, s.gap_last, steps)
+    loss = Consistency(_terms(s, schedule), times, nearer)
+    codec = Categories(types, s.sigma_min, s.type_scale)
+    return Diffusion(codec, Affine(schedule), denoiser, loss, forgetful(s, types))
 
 
 def bond_limits(types: int) -> Tensor:
@@ -78,17 +95,20 @@ def _composed(
 ) -> Diffusion:
     schedule = Exploding(s.sigma_min, s.sigma_max)
     denoiser = Preconditioned(told(network, s, types), schedule, Karras(s.spread), OneHot(s.type_scale))
+    times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
+    terms = _terms(s, schedule) + more
+    loss = Composed(terms, target_of(s), times, self_conditioning=s.self_conditioning)
+    return Diffusion(
+        Categories(types, s.sigma_min, s.type_scale), Affine(schedule), denoiser, loss, forgetful(s, types, augment)
+    )
+
+
+def _terms(s: Composite, schedule: Schedule) -> tuple[tuple[float, Term], ...]:
+    """Of positions, distances and types; those of weight 0 are not computed."""
     weight = KarrasWeight(schedule, s.spread)
     terms: list[tuple[float, Term]] = [
         (s.position_weight, PositionError(weight)),
         (s.distance_weight, DistanceError(weight, schedule, s.distance_reach)),
         (s.type_weight, CrossEntropy(s.type_scale)),
-        *more,
     ]
-    times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
-    loss = Composed(
-        tuple(term for term in terms if term[0]), target_of(s), times, self_conditioning=s.self_conditioning
-    )
-    return Diffusion(
-        Categories(types, s.sigma_min, s.type_scale), Affine(schedule), denoiser, loss, forgetful(s, types, augment)
-    )
+    return tuple(term for term in terms if term[0])

@@ -7,7 +7,7 @@ from coset.interfaces import Network
 from coset.networks.egnn import EGNN
 from coset.networks.eqgat import EQGAT, Shape
 from coset.networks.gnn import GNN
-from coset.recipes.common import affine_diffusion, affine_process, predicting, told
+from coset.recipes.common import affine_diffusion, affine_process, channels, predicting, told
 from coset.recipes.settings import MessagePassing, Scheduled, Vectorial
 from coset.symmetry.augmentation import random_rotation
 
@@ -26,23 +26,23 @@ SIZES_EQGAT = {
 
 def edm(s: MessagePassing, types: int) -> Diffusion:
     """Equivariant by its network: EGNN, noise prediction, polynomial schedule."""
-    return _composed(EGNN(types + 1, s.width, s.depth), s, types)
+    return _composed(EGNN(channels(s, types), s.width, s.depth), s, types)
 
 
 def edm_eqgat(s: Vectorial, types: int) -> Diffusion:
     """Equivariant by its network: END's, of scalar and vector channels, in EDM's place for it."""
     shape = Shape(s.width, s.vector_width, s.edge_width, s.depth)
-    return _composed(EQGAT(types + 1, shape), s, types)
+    return _composed(EQGAT(channels(s, types), shape), s, types)
 
 
 def gdm(s: MessagePassing, types: int) -> Diffusion:
     """No symmetry: a message-passing network that sees raw coordinates."""
-    return _composed(GNN(types + 1, s.width, s.depth), s, types)
+    return _composed(GNN(channels(s, types), s.width, s.depth), s, types)
 
 
 def gdm_aug(s: MessagePassing, types: int) -> Diffusion:
     """Symmetry from the data: `gdm` trained on molecules in random poses."""
-    return _composed(GNN(types + 1, s.width, s.depth), s, types, random_rotation)
+    return _composed(GNN(channels(s, types), s.width, s.depth), s, types, random_rotation)
 
 
 def _composed(network: Network, s: Scheduled, types: int, augment: Augmentation | None = None) -> Diffusion:

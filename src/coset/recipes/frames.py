@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coset.diffusion import Diffusion
 from coset.networks.egnn import EGNN
-from coset.recipes.common import affine_diffusion, affine_process
+from coset.recipes.common import affine_diffusion, affine_process, channels
 from coset.recipes.settings import Canonical, Principal
 from coset.recipes.symdiff import transformer
 from coset.symmetry.frames import PrincipalFrame, VectorFrame
@@ -28,6 +28,6 @@ def dit_frames(s: Principal, types: int) -> Diffusion:
 def dit_canonical(s: Canonical, types: int) -> Diffusion:
     """Symmetry from a canonical pose that a small equivariant network learns (Kaba et al. 2023)."""
     process = affine_process(s)
-    frame = VectorFrame(EGNN(types + 1, s.pose_width, s.pose_depth), s.reflections)
+    frame = VectorFrame(EGNN(channels(s, types), s.pose_width, s.pose_depth), s.reflections)
     denoiser = Symmetrised(transformer(s, types, process), frame)
     return affine_diffusion(types, process, denoiser, s)

@@ -22,8 +22,9 @@ from coset.recipes.common import (
     SCHEDULES,
     affine_diffusion,
     affine_process,
+    channels,
     predicting,
-    qm9_features,
+    scaled_features,
     subspace_of,
     told,
 )
@@ -127,22 +128,23 @@ def _network(s: Latent, features: int) -> Network:
 
 
 def codec_of(s: Encoded, types: int, process: Affine) -> Codec:
-    """Of the clean cloud's types and nuclear charge, in the pose; without an encoder EDM's features there."""
+    """Of the clean cloud's types and maybe nuclear charge, in the pose; without an encoder EDM's features there."""
     inner: Codec
+    seen = channels(s, types)
     if s.encoder == "none":
-        inner = qm9_features(process, types)
+        inner = scaled_features(process, s, types)
     else:
         make = {"gnn": GNN, "egnn": EGNN}
-        encoder = Encoder(make[s.encoder](types + 1, s.codec_width, s.encoder_depth, out=s.codec_width), s.latent)
+        encoder = Encoder(make[s.encoder](seen, s.codec_width, s.encoder_depth, out=s.codec_width), s.latent)
         encoder.requires_grad_(s.trained_encoder)
-        decoder = make[s.decoder](s.latent, s.codec_width, s.decoder_depth, out=types + 1)
+        decoder = make[s.decoder](s.latent, s.codec_width, s.decoder_depth, out=seen)
         inner = Autoencoder(encoder, decoder, types, s.latent_std)
-    return Aligned(_frame(s, types), inner, spectral_order if s.order == "spectral" else None)
+    return Aligned(_frame(s, seen), inner, spectral_order if s.order == "spectral" else None, seen)
 
 
-def _frame(s: Encoded, types: int) -> Frame:
+def _frame(s: Encoded, features: int) -> Frame:
     if s.frame == "learned":
-        return NearestFrame(PoseGNN(types + 1, s.pose_width, s.pose_depth), s.reflections)
+        return NearestFrame(PoseGNN(features, s.pose_width, s.pose_depth), s.reflections)
     if s.frame == "pca":
         return PrincipalFrame(s.reflections, random=False)
     return IdentityFrame()
@@ -153,6 +155,6 @@ def stage_one(s: Latent) -> Encoding:
     shared = {name: getattr(s, name) for name in Encoded.model_fields}
     budget = {"data": s.data, "seed": s.seed, "molecules": s.codec_molecules, "lr": s.codec_lr, "batch": s.codec_batch}
     more = {"beta2": s.beta2, "weight_decay": s.weight_decay, "amsgrad": s.amsgrad, "warmup": s.warmup, "clip": s.clip}
-    more |= {"minutes": s.minutes}
+    more |= {"minutes": s.minutes, "pairs": s.pairs, "recompute": s.recompute}
     rest = {"compile": s.compile, "precision": s.precision, "validate_every": s.codec_validate_every}
     return Encoding(**shared, **budget, **more, **rest, checkpoint_minutes=s.checkpoint_minutes)

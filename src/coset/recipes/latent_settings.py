@@ -17,10 +17,11 @@ class Encoded(BaseModel):
     encoder: an equivariant network, plain message passing, or none for a diffusion in the pose itself, without a latent
     space; it stays at its random initial weights unless trained_encoder is set, as in RADM and in GeoLDM's released
     code. decoder: as the encoder. latent: feature channels of a latent atom; latent_std: of the encoding's noise.
-    scaled: latents are divided by their deviation. codec_width, encoder_depth, decoder_depth, pose_width, pose_depth:
-    sizes.
+    scaled: latents are divided by their deviation. charge: whether the nuclear charge is encoded beside the types.
+    codec_width, encoder_depth, decoder_depth, pose_width, pose_depth: sizes.
     """
 
+    charge: bool = True
     frame: Literal["learned", "pca", "none"] = "learned"
     order: Literal["data", "spectral"] = "data"
     reflections: bool = False

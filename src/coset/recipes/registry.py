@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
-from coset.recipes import conformers, coset, edm, end, frames, latent, symdiff
+from coset.recipes import conformers, coset, drugs, edm, end, frames, latent, symdiff
 from coset.recipes.conformer_settings import Ensembled, Equivariant, OverGraph, Spectral
 from coset.recipes.latent_settings import Encoding, Latent
 from coset.recipes.settings import (
@@ -24,10 +24,12 @@ from coset.recipes.settings import (
     Posed,
     Principal,
     Recursive,
+    Student,
     Training,
     Unpaired,
     Vectorial,
 )
+from coset.recomputing import set_recompute
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,14 @@ class Recipe:
     """build: settings and number of atom types to a model. sizes: named overrides, the published one first.
 
     sampling: options of `Sampling` (`Drawing` for conformers) that its models are best drawn with, where they are not
-    the defaults.
+    the defaults. types: elements that its parameters are counted for.
     """
 
     build: Callable[[Any, int], Diffusion]
     settings: type[Training]
     sizes: Mapping[str, Mapping[str, Any]]
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    types: int = 5
 
     @property
     def summary(self) -> str:
@@ -103,6 +106,14 @@ RECIPES: dict[str, Recipe] = {
     "end_symdiff": Recipe(end.end_symdiff, Posed, end.SIZES_POSED, end.SAMPLING),
     "coset": Recipe(coset.coset, Paired, coset.SIZES, coset.SAMPLING),
     "coset_plain": Recipe(coset.coset_plain, Unpaired, coset.PLAIN_SIZES, coset.SAMPLING),
+    "edm_drugs": Recipe(drugs.edm_drugs, MessagePassing, drugs.SIZES_EDM, types=drugs.TYPES),
+    "dit_aug_drugs": Recipe(drugs.dit_aug_drugs, Plain, drugs.SIZES_DIT, types=drugs.TYPES),
+    "symdiff_drugs": Recipe(drugs.symdiff_drugs, Recursive, drugs.SIZES_SYMDIFF, types=drugs.TYPES),
+    "radm_drugs_s": Recipe(drugs.radm_drugs_s, Latent, drugs.SIZES_RADM_S, types=drugs.TYPES),
+    "radm_drugs_b": Recipe(drugs.radm_drugs_b, Latent, drugs.SIZES_RADM_B, types=drugs.TYPES),
+    "end_drugs": Recipe(drugs.end_drugs, Drifting, drugs.SIZES_END, end.SAMPLING, drugs.TYPES),
+    "coset_drugs": Recipe(drugs.coset_drugs, Paired, drugs.SIZES_COSET, coset.SAMPLING, drugs.TYPES),
+    "distill": Recipe(coset.distill, Student, coset.STUDENT_SIZES, coset.SAMPLING_FEW),
     "etflow": Recipe(conformers.etflow, Equivariant, conformers.SIZES_ETFLOW),
     "etdiff": Recipe(conformers.etdiff, Equivariant, conformers.SIZES_ETDIFF),
     "etflow_ts": Recipe(conformers.etflow_ts, Equivariant, conformers.SIZES_ETFLOW_TS),
@@ -126,13 +137,15 @@ def build(name: str, settings: Training, types: int) -> Diffusion:
     """A freshly initialised model; the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return find_recipe(name).build(settings, types)
+        diffusion = find_recipe(name).build(settings, types)
+    set_recompute(diffusion, settings.recompute)
+    return diffusion
 
 
-def count_parameters(name: str, size: str, types: int = 5) -> int:
-    """Trainable parameters of a recipe's size, counted without allocating them."""
+def count_parameters(name: str, size: str, types: int | None = None) -> int:
+    """Trainable parameters of a recipe's size for that many types, its own by default; nothing is allocated."""
     recipe = find_recipe(name)
     with torch.device("meta"):
         settings = recipe.resolve({"size": size})
         # Schedules compute with real numbers, so only the networks may live on the meta device.
-        return sum(p.numel() for p in recipe.build(settings, types).parameters())
+        return sum(p.numel() for p in recipe.build(settings, types or recipe.types).parameters())

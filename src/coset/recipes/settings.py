@@ -14,9 +14,11 @@ class Training(BaseModel):
     """How a recipe is trained. A run ends at `molecules` seen or after `minutes`, whichever is set or comes first.
 
     init: a trained model, by name or path, whose network the run begins with as far as it fits (fine-tuning).
-    batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place. warmup: optimiser steps of
-    linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is EDM's
-    rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
+    batch: molecules a batch; tokens, where set, is a budget of padded atoms in its place, pairs one of padded pairs of
+    atoms beside either. recompute: activations of the networks' layers are made again in the backward pass, so that
+    larger molecules fit. accumulate: parts that a batch is worked through in, for the same gradient. warmup: optimiser
+    steps of linear rise. decay: the last share of the run over which the rate falls linearly to zero. clip: "queue" is
+    EDM's rule (1.5 mean + 2 std of the last 50 norms), a number a plain norm, null none. ema: decays kept side by side.
     keep: the model of the last validation, or of the best so far (lowest loss, and for autoencoders lowest error of
     positions too). optimiser: AdamW, or Muon for the matrices of hidden layers beside it; lr and weight_decay serve
     both.
@@ -36,6 +38,9 @@ class Training(BaseModel):
     minutes: float | None = Field(None, gt=0)
     batch: int = Field(64, ge=1)
     tokens: int | None = Field(None, ge=1)
+    pairs: int | None = Field(None, ge=1)
+    recompute: bool = False
+    accumulate: int = Field(1, ge=1)
     optimiser: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(1e-4, gt=0)
     beta2: float = Field(0.999, gt=0, lt=1)
@@ -65,12 +70,14 @@ class Training(BaseModel):
 class Scheduled(Training):
     """Recipes with the published loss: noise of a schedule, squared error of what the network predicts.
 
+    charge: whether the nuclear charge is a channel of its own beside the types, as published for QM9.
     schedule, predict: noise levels and what the network predicts (the noise is the score times -sigma, so that its loss
     is score matching); the linear schedule (flow matching) needs velocity. padded_loss: divided by the batch's padded
     length, as published. times: uniform on [0, 1], or EDM's integer grid; time_power above 1 spends more of them at low
     noise.
     """
 
+    charge: bool = True
     schedule: Literal["polynomial", "cosine", "linear", "exploding"] = "polynomial"
     predict: Literal["noise", "velocity"] = "noise"
     padded_loss: bool = False
@@ -194,6 +201,23 @@ class Paired(Composite):
     move: int = Field(128, ge=1)
     stages: int = Field(3, ge=1)
     bond_weight: float = Field(0.0, ge=0)
+
+
+class Student(Paired):
+    """`coset` tuned for few steps. gap_first, gap_last: the share of the noise between the two times that are compared,
+    at the start and at the end of training. The network must be that of the model it begins with (init).
+    """
+
+    init: str = "qm9"
+    molecules: int | None = Field(1_000_000, ge=1)
+    lr: float = Field(5e-4, gt=0)
+    target: Literal["plain"] = "plain"  # the target is the model's own estimate
+    distance_weight: float = Field(1.0, ge=0)
+    noise_median: float = Field(1.0, gt=0)
+    noise_deviation: float = Field(2.0, gt=0)
+    gap_first: float = Field(0.5, gt=0, lt=1)
+    gap_last: float = Field(0.05, gt=0, lt=1)
+    sample_steps: int = Field(3, ge=1)
 
 
 class Unpaired(Composite):

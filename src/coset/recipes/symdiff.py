@@ -6,7 +6,7 @@ from coset.diffusion import Diffusion
 from coset.interfaces import Denoiser
 from coset.networks.dit import DiT, PoseTransformer
 from coset.processes.affine import Affine
-from coset.recipes.common import affine_diffusion, affine_process, predicting, subspace_of, told
+from coset.recipes.common import affine_diffusion, affine_process, channels, predicting, subspace_of, told
 from coset.recipes.settings import Haar, Plain, Recursive
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import HaarFrame, RecursiveFrame
@@ -66,5 +66,5 @@ def drawn(denoiser: Denoiser, s: Haar) -> Denoiser:
 
 def transformer(s: Plain, types: int, process: Affine) -> Denoiser:
     """SymDiff's transformer."""
-    network = DiT(types + 1, s.width, s.depth, s.heads, s.kernels, subspace_of(s))
+    network = DiT(channels(s, types), s.width, s.depth, s.heads, s.kernels, subspace_of(s))
     return predicting(told(network, s, types), process, s)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from coset.cloud import Cloud, Condition
 from coset.diffusion import Diffusion
-from coset.interfaces import Process
 from coset.molecule import FARTHEST, Molecule, Vocabulary
 from coset.noise import Noise
+from coset.samplers.batches import by_size
 from coset.samplers.fixed import Fixed
 from coset.samplers.grids import karras_grid, log_snr_grid, power_grid
 from coset.samplers.guidance import guided
@@ -26,6 +26,7 @@ from coset.samplers.solvers import SOLVERS, Churned, Phases, Solver, WithEta, sc
 
 MOST_STEPS, MOST_CHURN, MOST_GUIDANCE = 100_000, 100, 100
 GRIDS = ("power", "karras", "log_snr")
+PAIRS = 2**19  # of atoms in a batch: half a gigabyte for every 256 channels of them
 ATTEMPTS = 10  # a model that gives no finite molecule in ten draws is broken, not unlucky
 
 
@@ -47,14 +48,17 @@ class Sampling:
     """How molecules are drawn.
 
     steps: grid steps from noise to data; a molecule takes one network call more, and two a step with "heun". solver:
-    "ancestral", or of second order "multistep" (DPM-Solver++ 2M) and "heun". eta: 1 ancestral, 0 deterministic
-    (DDIM); by default 1 for the ancestral solver and 0 for the others. grid: "power" in time, "karras" or "log_snr".
-    grid_power: 1 is the published uniform grid; above it the last steps are shorter, which helps where steps are few.
-    churn: noise added before each step (`Churned`), 1 for none. late: noise (Angstrom) below which steps are
-    ancestral, whatever they are above it. resample: how often each step is made, with noise between (`Resampled`):
-    what is drawn around fixed atoms fits them better, at as many times the cost. atoms: size of every molecule; p(N)
-    of the training data without it. guidance: how strongly conditions are followed (`Guided`), 1 as in training.
-    final_noise: EDM's noise on the last positions. tokens: padded atoms in a batch; by the device without it.
+    "ancestral", "renewed" (for consistency models), or of second order "multistep" (DPM-Solver++ 2M) and "heun". eta: 1
+    ancestral, 0 deterministic (DDIM); by default 1 for the ancestral solver and 0 for the others. grid: "power" in
+    time, "karras" or "log_snr". grid_power: 1 is the published uniform grid; above it the last steps are shorter, which
+    helps where steps are few. churn: noise added before each step (`Churned`), 1 for none. late: noise (Angstrom) below
+    which steps are ancestral, whatever they are above it. until: noise (Angstrom) at which the last call is made, the
+    end of the chain without it; its estimate is the molecule, which is for few steps and for models whose types are
+    estimated. resample: how often each step is made, with noise between (`Resampled`): what is drawn around fixed atoms
+    fits them better, at as many times the cost. atoms: size of every molecule; p(N) of the training data without it.
+    guidance: how strongly conditions are followed (`Guided`), 1 as in training. final_noise: EDM's noise on the last
+    positions. tokens: padded atoms in a batch, by the device without it; pairs: padded pairs of atoms beside it. A
+    molecule above either is drawn alone, and no molecule depends on them.
     """
 
     steps: int = 100
@@ -64,14 +68,16 @@ class Sampling:
     grid_power: float = 1.5
     churn: float = 1.0
     late: float | None = None
+    until: float | None = None
     resample: int = 1
     guidance: float = 1.0
     atoms: int | None = None
     final_noise: bool = False
     tokens: int | None = None
+    pairs: int = PAIRS
 
     def __post_init__(self) -> None:
-        for name in ("steps", "atoms", "tokens"):
+        for name in ("steps", "atoms", "tokens", "pairs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
@@ -87,6 +93,8 @@ class Sampling:
             raise ValueError(f"late is a noise level in Angstrom, above 0; got {self.late}")
         if not abs(self.guidance) <= MOST_GUIDANCE:
             raise ValueError(f"guidance must lie between {-MOST_GUIDANCE} and {MOST_GUIDANCE}; got {self.guidance}")
+        if self.until is not None and (self.grid == "power" or not self.until > 0):
+            raise ValueError(f"until is a noise level in Angstrom, for the karras or log_snr grid; got {self.until}")
         if self.steps > MOST_STEPS:
             raise ValueError(f"steps must be at most {MOST_STEPS:,} (1,000 is what papers use); got {self.steps}")
 
@@ -96,11 +104,12 @@ class Sampling:
         return self.eta if self.eta is not None else float(self.solver == "ancestral")
 
 
-def _grid(process: Process, sampling: Sampling) -> Float[Tensor, "k"]:
+def _grid(diffusion: Diffusion, sampling: Sampling) -> Float[Tensor, "k"]:
     if sampling.grid == "power":
         return power_grid(sampling.steps, sampling.grid_power)
     grid = {"karras": karras_grid, "log_snr": log_snr_grid}[sampling.grid]
-    return grid(schedule_of(process), sampling.steps)
+    until = None if sampling.until is None else sampling.until / diffusion.codec.unit
+    return grid(schedule_of(diffusion.process), sampling.steps, until=until)
 
 
 def _solver(diffusion: Diffusion, sampling: Sampling) -> Solver:
@@ -157,7 +166,7 @@ class Generator:
         self.vocabulary, self.sizes, self.sampling = vocabulary, sizes, sampling
         self._progress = progress
         self.redrawn: list[int] = []
-        self._times = _grid(diffusion.process, sampling)
+        self._times = _grid(diffusion, sampling)
         self._device = next(diffusion.parameters()).device
         # On a CPU the tensors of a batch should stay in its caches (256 atoms: three times as fast as 4,096).
         self._tokens = sampling.tokens or (16_384 if self._device.type == "cuda" else 256)
@@ -192,14 +201,9 @@ class Generator:
         return self.sizes.sample(self._noise(seed, numbers, 0).fork(0)).cpu()
 
     def _batches(self, seed: int, numbers: Tensor) -> Iterator[Int[Tensor, "b"]]:
-        """Numbers grouped by size under the token budget."""
-        sizes, order = self._sizes(seed, numbers).sort(stable=True)
-        numbers, start = numbers[order], 0
-        for stop in range(1, len(numbers) + 1):
-            full = stop == len(numbers) or (stop + 1 - start) * int(sizes[stop]) > self._tokens
-            if full:
-                yield numbers[start:stop]
-                start = stop
+        """Numbers grouped by size under both budgets."""
+        sizes = self._sizes(seed, numbers)
+        return (numbers[places] for places in by_size(sizes, self._tokens, self.sampling.pairs))
 
     def _molecules(self, seed: int, batch: Tensor, attempt: int) -> tuple[Tensor, list[Molecule]]:
         """Which of the batch came out finite, and those as molecules."""
@@ -210,7 +214,10 @@ class Generator:
         noise = self._noise(seed, batch, attempt).fork(1)
         share = len(batch) / (self.sampling.steps * self._solver.calls + 1)
         options = self.sampling.final_noise, lambda: self._progress(share), self._solver
-        cloud = sample(self.diffusion, like, noise, self._times, *options)
+        # Casts nothing itself; but torch keeps casts of weights up to the end of the outermost such context, so that a
+        # bf16 trunk's are made once for all steps.
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=False):
+            cloud = sample(self.diffusion, like, noise, self._times, *options)
         within = cloud.x.abs() <= FARTHEST  # false for NaN too
         finite = within.all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
         kept = Cloud(cloud.x[finite], cloud.h[finite], cloud.mask[finite])

@@ -50,6 +50,15 @@ class Ancestral(Solver):
 
 
 @dataclass(frozen=True)
+class Renewed(Solver):
+    """The estimate with all noise drawn anew: how a consistency model takes more than one call (Song et al. 2023)."""
+
+    def step(self, process, denoise, z, t, s, memory, noise):
+        estimate = denoise(z, t, noise.fork(1))
+        return process.noised(estimate, s).sample(noise.fork(0)), None
+
+
+@dataclass(frozen=True)
 class Multistep(Solver):
     """DPM-Solver++ 2M (Lu et al. 2022): the estimate is extrapolated from the last two, in log SNR.
 
@@ -152,7 +161,7 @@ class Phases(Solver):
         return self.at(float(t[0])).step(process, denoise, z, t, s, memory, noise)
 
 
-SOLVERS: dict[str, Solver] = {"ancestral": Ancestral(), "multistep": Multistep(), "heun": Heun()}
+SOLVERS: dict[str, Solver] = {"ancestral": Ancestral(), "multistep": Multistep(), "heun": Heun(), "renewed": Renewed()}
 
 
 def schedule_of(process: Process) -> Any:
