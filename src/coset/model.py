@@ -22,7 +22,7 @@ from coset.recipes.registry import build, find_recipe
 from coset.samplers.generate import Generator, Sampling
 from coset.samplers.sizes import SizeDistribution
 
-SAMPLER = ("solver", "eta", "grid", "grid_power", "churn", "late")  # what a card may recommend, as a whole
+SAMPLER = ("solver", "eta", "grid", "grid_power", "churn", "late", "until")  # what a card may recommend, as a whole
 MOST_MOLECULES, MOST_ATOMS = 10_000_000, 1000  # of one call, of one molecule: beyond it is a slip of the keyboard
 Keep = Callable[[Molecule], bool]
 Progress = Callable[[float, int], None]
@@ -87,9 +87,11 @@ class Model:
         progress: Progress | None = None,
         fix: Molecule | None = None,
         conditions: Mapping[str, Any] | Asked | None = None,
+        first: int = 0,
         **options: Any,
     ) -> Drawn:
         """As `sample`, with the counts. keep: draws on until n molecules pass it. progress: told (kept, drawn).
+        first: number of the first molecule; others than these n are those of other calls.
 
         fix: atoms to draw around (`samplers.fragments.read_fragment`), which come first, unmoved, in every molecule.
         conditions: what the molecules shall be, such as composition="C6H8O2" (see `asked`); guidance, an option of
@@ -122,7 +124,7 @@ class Model:
 
         generator = Generator(self.diffusion, self.vocabulary, self.sizes, sampling, advance, fix, asked)
         kept: dict[int, Molecule] = {}
-        for numbers in _portions(n, endless=keep is not None):
+        for numbers in _portions(first, n, endless=keep is not None):
             for number, molecule in generator.draw(seed, numbers):
                 counts["drawn"] += 1
                 if keep is None or keep(molecule):
@@ -197,10 +199,10 @@ def _sized(sampling: Sampling, asked: Asked) -> Sampling:
     return replace(sampling, atoms=size)
 
 
-def _portions(n: int, endless: bool) -> Iterator[torch.Tensor]:
+def _portions(begin: int, n: int, endless: bool) -> Iterator[torch.Tensor]:
     """Numbers of the molecules to draw: exactly n, or portion after portion for as long as they are asked for."""
     size = min(max(2 * n, 64), 1024) if endless else n
-    for first in count(0, size):
+    for first in count(begin, size):
         yield torch.arange(first, first + size)
         if not endless:
             return

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 # Two's complement of the odd constants of splitmix64 (Steele, Lea & Flood, OOPSLA 2014).
@@ -27,17 +27,28 @@ def mix(bits: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
 
 
 @dataclass(frozen=True)
+class Company:
+    """The batch that some molecules were taken from. seeds, atoms: of all of it. rows: which of them were taken."""
+
+    seeds: Int[Tensor, "m"]
+    atoms: Int[Tensor, "m"]
+    rows: Int[Tensor, "b"]
+
+
+@dataclass(frozen=True)
 class Noise:
     """Random numbers for b molecules, a pure function of (seed, step, stream, position).
 
     They do not depend on the batch, the padding, the worker or the device, they need no state to resume, and
     they compile. `at` moves to another step of a chain, `fork` to an independent stream of the same step.
-    `uniform` and `normal` of one stream share their bits: fork before drawing twice.
+    `uniform` and `normal` of one stream share their bits: fork before drawing twice. company: where these molecules
+    are a part of a batch, for what is drawn or measured of the batch as a whole (`batch`, `own`).
     """
 
     seeds: Int[Tensor, "b"]
     step: int | Int[Tensor, ""] = 0
     stream: int = 0
+    company: Company | None = None
 
     @classmethod
     def from_seed(cls, seed: int, index: Int[Tensor, "b"]) -> Noise:
@@ -53,7 +64,21 @@ class Noise:
 
     def number(self, index: int) -> Noise:
         """The index-th of any number of independent noises, of the same step and stream."""
-        return replace(self, seeds=mix(mix(self.seeds) + index))
+        company = self.company and replace(self.company, seeds=mix(mix(self.company.seeds) + index))
+        return replace(self, seeds=mix(mix(self.seeds) + index), company=company)
+
+    def take(self, rows: Int[Tensor, "k"], atoms: Int[Tensor, "b"]) -> Noise:
+        """Noise of some of the molecules, whose company are all of these. atoms: of all."""
+        return replace(self, seeds=self.seeds[rows], company=Company(self.seeds, atoms, rows))
+
+    @property
+    def batch(self) -> Noise:
+        """That of the whole batch; itself where nothing was taken from it."""
+        return self if self.company is None else replace(self, seeds=self.company.seeds, company=None)
+
+    def own(self, values: Shaped[Tensor, "m *s"]) -> Shaped[Tensor, "b *s"]:
+        """Of values of the whole batch those of these molecules."""
+        return values if self.company is None else values[self.company.rows]
 
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "b *shape"]:
         """Uniform on [0, 1). The numbers at position (i, j, ...) do not depend on shape[0]."""

@@ -6,7 +6,8 @@ import pytest
 
 from coset.files import read
 from coset.recipes.registry import find_recipe
-from coset.training.runs import prepare, run_recipe
+from coset.training.runs import prepare
+from coset.training.start import carry_out
 
 SETTINGS = {
     "data": "qm9-sample", "width": 8, "depth": 1, "batch": 16, "molecules": 32, "validate_molecules": 16,
@@ -19,7 +20,7 @@ SETTINGS = {
 def told(tmp_path_factory):
     """A model that hardly began to learn."""
     folder = tmp_path_factory.mktemp("told")
-    run_recipe(prepare("edm", find_recipe("edm").resolve(SETTINGS), folder, "cpu"), folder, resume=False)
+    carry_out(prepare("edm", find_recipe("edm").resolve(SETTINGS), folder, "cpu"), folder, resume=False)
     return folder
 
 

@@ -23,7 +23,8 @@ from coset.training.checkpoint import load_state
 from coset.training.ema import EMA
 from coset.training.folder import read_settings
 from coset.training.log import Log
-from coset.training.runs import prepare, run_recipe
+from coset.training.runs import prepare
+from coset.training.start import carry_out
 
 SETTINGS = {
     "data": "qm9-sample", "width": 16, "depth": 1, "batch": 8, "molecules": 800, "lr": 1e-3, "clip": "queue",
@@ -89,7 +90,7 @@ def train(folder: Path, resume: bool, kill: tuple[str, float] | None = None) -> 
     if kill:
         arm(*kill)
     settings = read_settings(folder)[1] if resume else find_recipe("edm").resolve(SETTINGS)
-    run_recipe(prepare("edm", settings, folder, "cpu"), folder, resume)
+    carry_out(prepare("edm", settings, folder, "cpu"), folder, resume)
 
 
 def killed_runs(folder: Path) -> list[dict]:

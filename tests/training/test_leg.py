@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from coset.ensembles.model import load_conformer_model
 from coset.files import read
 from coset.model import load
+from coset.recipes.registry import find_recipe
 from coset.training.checkpoint import load_tensors, save_tensors
-from coset.training.leg import Leg, read_entry
+from coset.training.leg import Leg, in_words, read_entry
+from ensemble_files import small_ensembles_file
 
 QUEUE = """# Training queue
 
@@ -135,3 +139,55 @@ def test_a_broken_queue_is_one_sentence(tmp_path, text, message):
         read_entry(tmp_path / "Q.md")
     with pytest.raises(FileNotFoundError, match="no training queue"):
         read_entry(tmp_path / "none.md")
+
+
+ENSEMBLES = """
+## ensembles
+- recipe: dit_conf_ts
+- settings: width=16 depth=1 heads=2 batch=4 ema=[0.9] sample_molecules=0
+- weights: weights/ensembles.safetensors
+- raw: training/ensembles.raw.safetensors
+- molecules seen: 0
+- metrics: none yet
+"""
+
+
+def test_legs_of_conformers_go_on_from_one_another_and_are_measured_by_coverage(queue, tmp_path):
+    queue.write_text(queue.read_text() + ENSEMBLES)
+    own = {"data": str(small_ensembles_file(tmp_path / "small.npz")), "minutes": None, "molecules": 24}
+    first = Leg.plan(queue, 1.0, own, "ensembles")
+    first.train(tmp_path / "leg1", "cpu", None, molecules=2)
+    first.install(tmp_path / "leg1")
+    first.entry.raw.unlink()  # as where raw weights were not kept: `init` is what the next leg begins with
+    still = own | {"lr": 1e-12, "init": str(first.entry.weights)}
+    second = Leg.plan(queue, 1.0, still, "ensembles")
+    card = second.train(tmp_path / "leg2", "cpu", None, molecules=2)
+    second.install(tmp_path / "leg2")
+    before, _ = load_tensors(tmp_path / "leg1" / "model.safetensors")
+    after, _ = load_tensors(second.entry.raw)
+    assert all(torch.allclose(after[name].float(), value.float(), atol=1e-2) for name, value in before.items())
+    assert second.settings.seed == 1 and card["molecules_seen"] == 48
+    assert [part["molecules"] for part in card["legs"]] == [24, 24]
+    assert card["metrics"]["molecules"] == 2 and card["metrics"]["asked"] == 8
+    assert load_conformer_model(second.entry.weights).card["metrics"] == card["metrics"]
+    text = queue.read_text().split("## ensembles")[1]
+    assert "- molecules seen: 48\n" in text and f"- metrics: {in_words(card['metrics'])}\n" in text
+    assert queue.read_text().count("- metrics: none yet") == 2
+
+
+def test_coverage_in_words_is_recall_and_precision_at_both_thresholds():
+    found = {"cov_recall_mean_0.5": 0.8229, "cov_precision_mean_0.5": 0.6874}
+    found |= {"cov_recall_mean_0.1": 0.153, "cov_precision_mean_0.1": 0.0888}
+    words = in_words({"molecules": 200, "steps": 25, "coverage": found})
+    assert words == "COV-R/P 82.3/68.7 within 0.5 Å, 15.3/8.9 within 0.1 Å (%, 200 molecules, 25 steps)"
+
+
+def test_the_projects_own_queue_can_be_run_and_tells_what_the_cards_say():
+    queue = Path(__file__).parents[2] / "training" / "QUEUE.md"
+    _, *entries = queue.read_text().split("\n## ")
+    for text in entries:
+        entry = read_entry(queue, text.splitlines()[0])
+        assert find_recipe(entry.recipe).resolve(entry.settings)
+        if entry.card:
+            assert f"\n- molecules seen: {entry.card['molecules_seen']:,}\n" in text
+            assert f"\n- metrics: {in_words(entry.card['metrics'])}\n" in text

@@ -13,7 +13,8 @@ from coset.networks import precision
 from coset.recipes.registry import build, find_recipe
 from coset.training.ema import EMA
 from coset.training.optimisation import Clipper, rate_factor
-from coset.training.runs import prepare, run_recipe
+from coset.training.runs import prepare
+from coset.training.start import carry_out
 from coset.training.warm_start import warm_start
 
 
@@ -110,5 +111,5 @@ def test_training_takes_float32_where_bf16_is_emulated(slowdown, bf16, tmp_path,
     settings = {"data": "qm9-sample", "width": 8, "depth": 1, "molecules": 8, "batch": 8, "precision": "bf16"}
     settings |= {"validate_molecules": 8, "sample_molecules": 0}
     run = prepare("edm", find_recipe("edm").resolve(settings), tmp_path / "run", "cpu")
-    diffusion = run_recipe(run, tmp_path / "run", resume=False).diffusion
+    diffusion = carry_out(run, tmp_path / "run", resume=False).diffusion
     assert {part.trunk_bf16 for part in diffusion.modules()} == {bf16}

@@ -11,7 +11,8 @@ import torch
 
 from coset.recipes.registry import find_recipe
 from coset.training.folder import read_settings
-from coset.training.runs import prepare, run_recipe
+from coset.training.runs import prepare
+from coset.training.start import carry_out
 
 TINY = {
     "data": "qm9-sample", "width": 16, "depth": 1, "batch": 8, "molecules": 800, "lr": 1e-3, "clip": "queue",
@@ -28,7 +29,7 @@ RECIPES = {
 
 def trained(recipe, folder, listener=None, resume=False):
     settings = read_settings(folder)[1] if resume else find_recipe(recipe).resolve(TINY | RECIPES[recipe])
-    return run_recipe(prepare(recipe, settings, folder, "cpu", listener), folder, resume)
+    return carry_out(prepare(recipe, settings, folder, "cpu", listener), folder, resume)
 
 
 def interrupt_once(record):

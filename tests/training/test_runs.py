@@ -25,7 +25,8 @@ from coset.training.archive import Plan, draw_archive, reference_of
 from coset.training.flops import Flops, count_flops
 from coset.training.folder import alone, check_same, is_busy, read_settings
 from coset.training.log import Log, read_log
-from coset.training.runs import evaluate_run, fingerprint, prepare, run_recipe
+from coset.training.runs import evaluate_run, fingerprint, prepare
+from coset.training.start import carry_out
 
 TINY = {
     "data": "qm9-sample", "width": 16, "depth": 1, "batch": 8, "molecules": 800, "lr": 1e-3, "clip": "queue",
@@ -38,7 +39,7 @@ SMALL = {"width": 8, "depth": 1, "heads": 2, "kernels": 8, "pose_width": 8, "pos
 def run_in(folder, listener=None, resume=False, events=False, **settings):
     resolved = find_recipe("edm").resolve(TINY | settings)
     run = prepare("edm", resolved, folder, "cpu", listener)
-    return run, lambda: run_recipe(run, folder, resume, events)
+    return run, lambda: carry_out(run, folder, resume, events)
 
 
 def stop_at(step):

@@ -19,7 +19,8 @@ from coset.recipes.latent_settings import Latent
 from coset.recipes.registry import build, find_recipe
 from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.latents import FILE, encoded
-from coset.training.runs import fingerprint, prepare, run_recipe
+from coset.training.runs import fingerprint, prepare
+from coset.training.start import carry_out
 
 TINY = {
     "data": "qm9-sample", "size": "small", "width": 16, "depth": 1, "codec_width": 16, "decoder_depth": 1,
@@ -34,7 +35,7 @@ def settings(**others):
 
 def train(folder, **others):
     run = prepare("radm_gnn", settings(**others), folder, "cpu")
-    return run_recipe(run, folder, resume=True)
+    return carry_out(run, folder, resume=True)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from coset.energies.electronic import PROPERTIES
 from coset.energies.table import FILE, PropertyTable
 from coset.model import load
 from coset.recipes.registry import find_recipe
-from coset.training.runs import conditions, prepare, run_recipe
+from coset.training.runs import conditions, prepare
+from coset.training.start import carry_out
 
 SETTINGS = {
     "data": "qm9-sample", "width": 8, "depth": 1, "batch": 16, "molecules": 64, "validate_molecules": 16,
@@ -61,7 +62,7 @@ def test_a_run_is_told_and_its_model_can_be_asked(tmp_path):
     clean = run.cloud(run.dataset.train[:3])
     assert clean.condition is not None and clean.condition.scalars is not None
     assert clean.condition.scalars.shape == (3, 6 + 1025) and (clean.condition.scalars[:, 0] == 1).all()
-    run_recipe(run, tmp_path / "run", resume=False)
+    carry_out(run, tmp_path / "run", resume=False)
     model = load(tmp_path / "run")
     molecules = model.sample(2, steps=2, conditions={"composition": "C2H6O", "pattern": "[OX2H]"}, guidance=2)
     assert all(len(molecule) == 9 for molecule in molecules)

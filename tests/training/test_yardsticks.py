@@ -20,7 +20,8 @@ from coset.recipes.registry import build, find_recipe
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.groups import Rotations
 from coset.symmetry.targets import OrbitMean
-from coset.training.runs import prepare, run_recipe
+from coset.training.runs import prepare
+from coset.training.start import carry_out
 from coset.training.state import State
 from coset.training.summary import summarise
 from coset.training.validation import Validation
@@ -236,5 +237,5 @@ def test_a_run_logs_those_of_its_averaged_weights(tmp_path):
     assert found.keys() == {f"yardstick_{name}" for name in expected}
     for name, value in expected.items():
         assert found[f"yardstick_{name}"] == pytest.approx(value, rel=1e-4), name
-    run_recipe(replace(run, settings=settings.model_copy(update={"molecules": 64})), tmp_path, resume=False)
+    carry_out(replace(run, settings=settings.model_copy(update={"molecules": 64})), tmp_path, resume=False)
     assert summarise(tmp_path).validation.keys() >= found.keys()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from coset.cli.display import progress_bar, say
+from coset.cli.shards import Count, Only, OnRay, Workers, conformer_shards, workforce
 
 if TYPE_CHECKING:
     from coset.ensembles.methods import Method
@@ -49,6 +50,10 @@ def conformers(
     time_limit: Limit = 60.0,
     resume: Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
+    shards: Count = None,
+    workers: Workers = None,
+    shard: Only = None,
+    ray: OnRay = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; of the learned method.")] = "auto",
 ) -> None:
     """Make conformers with the stereo asked for and write them with bonds, hydrogens, seeds and energies.
@@ -61,7 +66,9 @@ def conformers(
     from coset.ensembles.requests import requests
     from coset.ensembles.writing import check_output
 
-    check_output(out, overwrite, resume)
+    force = workforce(shards, workers, shard, ray, {"--core": core, "--overwrite": overwrite})
+    if not force:
+        check_output(out, overwrite, resume)
     if core is not None and relax is not None:
         raise ValueError("--relax would move the atoms that --core keeps; make conformers first, then relax the file")
     plan = Plan(n, seed, AfterWork(relax, prune, window, time_limit, workers=None), _core(core), time_limit)
@@ -70,18 +77,26 @@ def conformers(
     learned = {"method": method, "model": maker.name} if method == "learned" else {"method": maker.name}
     told = {"seed": seed, **learned}
     plan = Plan(n, seed, plan.after, plan.core, time_limit, told)
-    _run(asked, maker, plan, out, resume)
+    if force and shards:
+        label, chosen = _label(asked, maker, plan), (method, model, steps)
+        if conformer_shards(asked, label, chosen, plan, out, shards, force, _device(method, device)):
+            raise typer.Exit(SOME_FAILED)
+    else:
+        _run(asked, maker, plan, out, resume)
 
 
 def _method(method: str, model: str | None, device: str, steps: int | None, seconds: float) -> Method:
-    from coset.ensembles.gpu_method import installed
     from coset.ensembles.methods import method_of
 
-    if method == "learned" or installed():
-        from coset.cli.options import resolve_device
+    return method_of(method, model, _device(method, device), steps, seconds)
 
-        device = resolve_device(device)
-    return method_of(method, model, device, steps, seconds)
+
+def _device(method: str, device: str) -> str:
+    """Where a method runs: those that know the CPU alone are not asked about a GPU."""
+    from coset.cli.options import resolve_device
+    from coset.ensembles.gpu_method import installed
+
+    return resolve_device(device) if method == "learned" or installed() else device
 
 
 def _core(path: Path | None):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from coset.cli.display import progress_bar, say
 from coset.cli.fixing import Fix, Fixing, Resample
 from coset.cli.options import resolve_device
+from coset.cli.shards import Count, Only, OnRay, Workers, sample_shards, workforce
 from coset.cli.wishes import Composition, Guidance, Like, Property, Substructure, heeded, tell, wishes
 
 if TYPE_CHECKING:
-    from coset.model import Drawn
+    from coset.model import Drawn, Model
 
 SUFFIXES = (".sdf", ".sdf.gz", ".xyz", ".smi")
 
@@ -32,13 +33,14 @@ def sample(
     seed: Annotated[int, typer.Option(help="The same seed gives the same molecules.")] = 0,
     out: Out = Path("molecules.sdf"),
     model: Annotated[str, typer.Option(help="A packaged model's name, or a path.")] = "qm9",
-    steps: Annotated[int, typer.Option(help="Steps from noise to data; more is better and slower.")] = 100,
-    solver: Annotated[str | None, typer.Option(help="ancestral; multistep (DPM-Solver++) or heun, of order 2.")] = None,
+    steps: Annotated[int | None, typer.Option(help="From noise to data, 100; few for models made for it.")] = None,
+    solver: Annotated[str | None, typer.Option(help="ancestral, multistep, heun, or renewed (for few steps).")] = None,
     eta: Annotated[float | None, typer.Option(help="1 random, 0 deterministic; by the solver without.")] = None,
     grid: Annotated[str | None, typer.Option(help="power (of time), karras or log_snr.")] = None,
     grid_power: Annotated[float | None, typer.Option(help="1: equal steps, as published; more: shorter last.")] = None,
     churn: Annotated[float | None, typer.Option(help="Noise added before each step, as a factor; 1 for none.")] = None,
     late: Annotated[float | None, typer.Option(help="Noise in Å below which steps are ancestral.")] = None,
+    until: Annotated[float | None, typer.Option(help="Noise in Å that the last call starts from.")] = None,
     atoms: Atoms = None,
     composition: Composition = None,
     substructure: Substructure = None,
@@ -50,38 +52,63 @@ def sample(
     keep: Flag = None,
     bonds: Bonds = "distance",
     relax: Relax = None,
+    shards: Count = None,
+    workers: Workers = None,
+    shard: Only = None,
+    ray: OnRay = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:  # fmt: skip
     """Draw molecules and write them with bonds, seed, model and quality flags.
 
-    Without --solver, --eta, --grid, --grid-power, --churn and --late the model's card says how.
+    Without --solver, --eta, --grid, --grid-power, --churn, --late and --until the model's card says how.
     """
-    sampler = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn, "late": late}
-    check_output(out, relax)
+    options = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn, "late": late}
+    options |= {"steps": steps, "until": until}
+    options = {name: value for name, value in options.items() if value is not None}
+    options |= {"atoms": atoms, "resample": resample, "guidance": guidance}
+    force = workforce(shards, workers, shard, ray, {"--keep": keep, "--relax": relax, "--fix": fix})
+    if not force:
+        check_output(out, relax)
     asked = wishes(composition, substructure, like, properties, guidance)
-    from coset.metrics.flags import flag, passes
-    from coset.model import Unlikely, UnseenSize, load
+    from coset.model import load
 
-    trained = load(model, resolve_device(device))
-    wanted = tuple(keep.split(",")) if keep else ()
-    fixing = Fixing.of(fix, wanted, relax)
+    where = resolve_device(device)
+    trained = load(model, "cpu" if force else where)
     conditions = heeded(trained, asked, atoms)
+    if force and shards:
+        options |= {"conditions": asked}
+        sample_shards(model, trained, n, seed, options, bonds, out, shards, force, where)
+    else:
+        drawn = _draw(trained, n, seed, {**options, "conditions": conditions}, fix, keep, relax, bonds, out)
+        tell(drawn.molecules, asked)
+
+
+def _draw(
+    model: Model, n: int, seed: int, options: dict[str, Any], fix: Path | None, keep: str | None,
+    relax: Literal["mmff", "xtb"] | None, bonds: Literal["distance", "rdkit"], out: Path,
+) -> Drawn:  # fmt: skip
+    """Draws molecules into one file, and tells how it went. options: of `Model.draw`."""
+    from coset.metrics.flags import flag, passes
+    from coset.metrics.protocol import protocol_of
+    from coset.model import Unlikely, UnseenSize
+
+    wanted = tuple(keep.split(",")) if keep else ()
+    protocol = protocol_of(model.vocabulary.numbers)
+    fixing = Fixing.of(fix, wanted, relax, protocol)
     started = time.monotonic()
-    with warnings.catch_warnings(), progress_bar(f"sampling with {model}", n) as update:
+    with warnings.catch_warnings(), progress_bar(f"sampling with {model.name}", n) as update:
         for told in (UnseenSize, Unlikely):
             warnings.simplefilter("ignore", told)
-        drawn = trained.draw(
-            n, seed, steps=steps, **{name: value for name, value in sampler.items() if value is not None},
-            atoms=atoms, resample=resample, conditions=conditions, guidance=guidance, fix=fixing.fragment,
-            keep=fixing.watched(passes(wanted) if wanted else None),
+        drawn = model.draw(
+            n, seed, **options, fix=fixing.fragment, keep=fixing.watched(passes(wanted, protocol) if wanted else None),
             progress=lambda done, total: update(done, f"{total} drawn" if wanted else ""),
         )  # fmt: skip
     seconds = time.monotonic() - started
     molecules = _relaxed(drawn.molecules, relax, out)
-    write(out, flag(molecules), bonds)
+    write(out, flag(molecules, protocol), bonds)
     say(f"{n} molecules in {seconds:.1f} s ({drawn.drawn / seconds:.1f} drawn a second) -> {out}")
-    _tell(drawn, keep, fixing.report(drawn, trained))
-    tell(drawn.molecules, asked)
+    _tell(drawn, keep, fixing.report(drawn, model))
+    return drawn
 
 
 def _tell(drawn: Drawn, keep: str | None, joined: str | None) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from coset.cli.options import resolve_device, warn
 
 if TYPE_CHECKING:
     from coset.recipes.settings import Training
+    from coset.training.loop import Run
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value; --dry-run shows all keys.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -35,47 +37,65 @@ def train(
 ) -> None:  # fmt: skip
     """Train a recipe; leaves model.safetensors and its card in the folder, with --evaluate also what it scored."""
     use_large_pages()
-    from coset.training.archive import Plan
-    from coset.training.ensemble_run import EnsembleRun
-    from coset.training.ensemble_runs import evaluate_ensembles
-    from coset.training.events import summary_writer
-    from coset.training.folder import CHECKPOINT, EVENTS, METRICS, MODEL
-    from coset.training.molecule_run import MoleculeRun
-    from coset.training.runs import evaluate_run
-    from coset.training.stages import FOLDER, needs_codec
-    from coset.training.start import carry_out, open_run
+    from coset.training.distributed import ranks, restarted, together
+    from coset.training.folder import SETTINGS
 
     if recipe is None and not resume:
         raise ValueError("train needs a recipe's name, or --resume with --out; see coset recipes")
     folder = out or Path("runs") / (recipe or "")
-    recipe, resolved = resolve_run(recipe, settings or (), minutes, folder if resume else None)
-    if dry_run:
-        print_settings(recipe, resolved)
-        return
+    command = f"coset train --resume -o {folder}" + (f" --evaluate {evaluate} --steps {steps}" if evaluate else "")
+    with together(resolve_device(device)) as own:
+        quiet = console.quiet = ranks().rank > 0
+        resume = resume or (restarted() and (folder / SETTINGS).exists())
+        recipe, resolved = resolve_run(recipe, settings or (), minutes, folder if resume else None)
+        if dry_run:
+            print_settings(recipe, resolved)
+            return
+        with told_how_to_go_on(command, folder):
+            run = _carried_out(recipe, resolved, folder, own, resume, tensorboard)
+    if evaluate and not quiet:
+        with told_how_to_go_on(command, folder):
+            _evaluated(run, folder, evaluate, steps)
+
+
+def _carried_out(recipe: str, resolved: Training, folder: Path, device: str, resume: bool, tensorboard: bool) -> Run:
+    """The run, trained to its end."""
+    from coset.training.distributed import ranks
+    from coset.training.events import summary_writer
+    from coset.training.folder import CHECKPOINT, EVENTS, MODEL
+    from coset.training.stages import FOLDER, needs_codec
+    from coset.training.start import carry_out, open_run
+
     if resume and not (folder / CHECKPOINT).exists():
         say(f"{folder} has no checkpoint yet: starting at the beginning")
     events = tensorboard or (folder / EVENTS).is_dir()
     if events:
         summary_writer()  # says at once what is missing
-    command = f"coset train --resume -o {folder}" + (f" --evaluate {evaluate} --steps {steps}" if evaluate else "")
-    with told_how_to_go_on(command, folder):
-        with progress_bar(f"training {recipe}", 1.0) as update:
-            run = open_run(recipe, resolved, folder, resolve_device(device), lambda record: show(record, update))
-            say(f"{recipe}: {len(run.rows.train):,} molecules of {resolved.data} -> {folder}")
-            if needs_codec(resolved) and not run.checkpoint.exists():
-                codec = getattr(resolved, "codec", "")
-                say(f"its codec is that of {codec}" if codec else f"stage one, its autoencoder -> {folder / FOLDER}")
-            carry_out(run, folder, resume, events)
-        say(f"model -> {folder / MODEL}")
-        if evaluate and isinstance(run, EnsembleRun):
-            with progress_bar(f"drawing conformers of {evaluate:,} molecules", evaluate) as update:
-                found = evaluate_ensembles(run, folder, evaluate, steps, update)
-            console.print(coverage_table(found))
-        elif evaluate and isinstance(run, MoleculeRun):
-            with progress_bar(f"drawing {evaluate:,} molecules", evaluate) as update:
-                report = evaluate_run(run, folder, Plan(evaluate, steps), update)
-            console.print(quality_table(report))
-            say(f"molecules and numbers -> {folder / METRICS}")
+    with progress_bar(f"training {recipe}", 1.0) as update:
+        opened = partial(open_run, recipe, resolved, folder, device, lambda record: show(record, update))
+        run = ranks().in_turn(opened)
+        say(f"{recipe}: {len(run.rows.train):,} molecules of {resolved.data} -> {folder}")
+        if needs_codec(resolved) and not run.checkpoint.exists():
+            codec = resolved.codec
+            say(f"its codec is that of {codec}" if codec else f"stage one, its autoencoder -> {folder / FOLDER}")
+        carry_out(run, folder, resume, events)
+    say(f"model -> {folder / MODEL}")
+    return run
+
+
+def _evaluated(run: Run, folder: Path, evaluate: int, steps: int) -> None:
+    """Measures the trained model and shows what was found."""
+    from coset.metrics.evaluate import Report
+    from coset.training.folder import METRICS
+    from coset.training.start import evaluate as measured
+
+    with progress_bar(f"drawing for {evaluate:,} molecules", evaluate) as update:
+        found = measured(run, folder, evaluate, steps, update)
+    if isinstance(found, Report):
+        console.print(quality_table(found))
+        say(f"molecules and numbers -> {folder / METRICS}")
+    else:
+        console.print(coverage_table(found))
 
 
 def resolve_run(
@@ -121,7 +141,7 @@ def leg(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the leg.")] = Path("runs/leg"),
     data: Annotated[str | None, typer.Option(help="Data set or a store's folder; as queued without.")] = None,
     settings: Settings = None,
-    evaluate: Annotated[int, typer.Option(help="Molecules drawn at the end to measure the model.")] = 1000,
+    evaluate: Annotated[int, typer.Option(help="Molecules at the end to measure the model with.")] = 1000,
     install: Annotated[bool, typer.Option(help="Put the new weights and numbers where the queue says.")] = False,
     device: Device = "auto",
 ) -> None:  # fmt: skip
@@ -134,15 +154,24 @@ def leg(
     planned = Leg.plan(queue, total or minutes, overrides, run)
     with progress_bar(f"leg of {planned.entry.name}", 1.0) as update, told_how_to_go_on("the same command", out):
         card = planned.train(out, resolve_device(device), lambda record: show(record, update), evaluate, minutes)
-    metrics = card["metrics"]
-    say(f"{card['name']}: {card['molecules_seen']:,} molecules seen in {card['minutes']} min; of {evaluate} drawn:")
-    for name, rate in metrics["rates"].items():
-        own = f" (data's own {100 * metrics['data'][name]:.1f})" if name in metrics["data"] else ""
-        say(f"  {name.replace('_', ' ')} {100 * rate:.1f} %{own}")
+    _tell(card)
     say(f"weights and card -> {out}")
     if install:
         planned.install(out)
         say(f"installed as {planned.entry.weights}; {queue} is up to date")
+
+
+def _tell(card: dict[str, Any]) -> None:
+    """How far the legs of a card have come, and what the last one's model was measured to be."""
+    metrics, far = card["metrics"], f"{card['molecules_seen']:,} molecules seen in {card['minutes']} min"
+    if "coverage" in metrics:
+        say(f"{card['name']}: {far}")
+        console.print(coverage_table(metrics))
+        return
+    say(f"{card['name']}: {far}; of {metrics['molecules']} drawn:")
+    for name, rate in metrics["rates"].items():
+        own = f" (data's own {100 * metrics['data'][name]:.1f})" if name in metrics["data"] else ""
+        say(f"  {name.replace('_', ' ')} {100 * rate:.1f} %{own}")
 
 
 def use_large_pages() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from coset.molecule import FARTHEST
 from coset.noise import Noise
 from coset.recipes.conformer_settings import Ensembled
 from coset.recipes.registry import build, find_recipe
+from coset.samplers.batches import by_size
 from coset.samplers.grids import power_grid
 from coset.samplers.sample import sample
 from coset.samplers.solvers import SOLVERS
@@ -106,8 +107,10 @@ class ConformerModel(Method):
         keys = [Noise.from_seed(seed, torch.arange(count)).seeds for seed, count in zip(seeds, counts, strict=True)]
         seeds_of = torch.cat([*keys, torch.zeros(0, dtype=torch.int64)])
         found: list[list[NDArray]] = [[] for _ in graphs]
-        sizes = np.array([len(graph.numbers) for graph in graphs])[owner]
-        for rows in _batches(sizes, TOKENS["cuda" if device.type == "cuda" else "cpu"]):
+        sizes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)[owner]
+        tokens = TOKENS["cuda" if device.type == "cuda" else "cpu"]
+        for places in by_size(torch.from_numpy(sizes), tokens):
+            rows = places.numpy()
             own, index = np.unique(owner[rows], return_inverse=True)
             like = collated([graphs[i] for i in own]).take(torch.as_tensor(index)).to(device)
             x = self._draw(like, Noise(seeds_of[rows].to(device)))
@@ -149,12 +152,3 @@ def load_conformer_model(name_or_path: str | Path = "conformers", device: str = 
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise unfit(path, card, error) from None
     return ConformerModel(fill(diffusion, tensors, path, device), card, drawing)
-
-
-def _batches(sizes: NDArray, tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Rows of nearly equal size under a budget of padded atoms, from the smallest up."""
-    order, start = np.argsort(sizes, kind="stable"), 0
-    for stop in range(1, len(order) + 1):
-        if stop == len(order) or (stop + 1 - start) * sizes[order[stop]] > tokens:
-            yield order[start:stop]
-            start = stop

@@ -113,7 +113,7 @@ class Journal:
     def add(self, results: Sequence[Result]) -> None:
         """Writes a window of results."""
         data = "".join(sd_records(result.mol) for result in results if result.mol is not None).encode()
-        rows = [[*_origin(result), reason] for result in results for reason in result.reasons]
+        rows = [row for result in results for row in failure_rows(result)]
         with self._part.open("r+b") as file:
             file.seek(self._length)
             file.write(data)
@@ -139,20 +139,26 @@ class Journal:
 
     def finish(self) -> None:
         """Gives the part its name, and writes the table of failures where there are any."""
-        table = failures_path(self.out)
-        if self.rows:
-            with atomic_write(table) as file:
-                csv.writer(file, lineterminator="\n").writerows([HEADINGS, *self.rows])
-        else:
-            table.unlink(missing_ok=True)  # of a run before, whose output goes too
+        write_failures(failures_path(self.out), self.rows)
         with self._part.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(self._part, self.out)
         self.path(self.out).unlink()
 
 
-def _origin(result: Result) -> list[Any]:
-    return [result.request.line, result.request.name, result.request.smiles]
+def failure_rows(result: Result) -> list[list[Any]]:
+    """Rows of a table of failures, one for each reason; of HEADINGS."""
+    request = result.request
+    return [[request.line, request.name, request.smiles, reason] for reason in result.reasons]
+
+
+def write_failures(table: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """The table of what failed; none where nothing did, not even that of a run before, whose output goes too."""
+    if rows:
+        with atomic_write(table) as file:
+            csv.writer(file, lineterminator="\n").writerows([HEADINGS, *rows])
+    else:
+        table.unlink(missing_ok=True)
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from coset.graphs.graph import read_smiles
 from coset.metrics.coverage import ceiling, coverage
 from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import check_known
+from coset.reproduce.rows import MeasureAt, check_known, run_steps
 from coset.training.log import Listener
 from coset.training.start import carry_out, open_run
 
@@ -86,24 +86,16 @@ def run(
     check_known("row", rows, ROWS)
     record = Record.open(NAME, folder, asdict(study))
     tests = References.of(study.data, study.targets)
-    for seed in seeds:
-        for row in rows:
-            if not ROWS[row].recipe:
-                if row not in record.rows:
-                    record.add(row, _untrained(row, tests))
-                    report(record, study)
-                continue
-            labels = {f"{row}, {count} steps, seed {seed}": count for count in steps}
-            if labels.keys() <= record.rows.keys():
-                continue
-            model = _trained(study, row, seed, folder / "runs" / f"{row}-{seed}", device, begin(f"{row} seed {seed}"))
-            for label, count in labels.items():
-                if label not in record.rows:
-                    about = {"row": row, "seed": seed, "steps": count} | budget_of(model)
-                    record.add(label, about | measure(model.having(steps=count), tests, seed))
-                    report(record, study)
-    report(record, study)
-    return record
+
+    def make(row: str, seed: int) -> MeasureAt:
+        if not ROWS[row].recipe:
+            return lambda steps: _untrained(row, tests)
+        model = _trained(study, row, seed, folder / "runs" / f"{row}-{seed}", device, begin(f"{row} seed {seed}"))
+        about, budget = {"row": row, "seed": seed}, budget_of(model)
+        return lambda steps: about | {"steps": steps} | budget | measure(model.having(steps=steps), tests, seed)
+
+    once = [row for row in rows if not ROWS[row].recipe]
+    return run_steps(record, rows, steps, seeds, make, lambda: report(record, study), once)
 
 
 def _trained(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> ConformerModel:

@@ -19,7 +19,7 @@ from coset.processes.steps import EulerMaruyama
 from coset.reproduce.plots import NO_PLOT, save_figure
 from coset.reproduce.quality_steps import RATES, parse_sampler, reference_name
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import check_known, trained
+from coset.reproduce.rows import MeasureAt, check_known, run_steps, trained
 from coset.samplers.solvers import SOLVERS
 from coset.training.log import Listener
 
@@ -93,19 +93,13 @@ def run(
     """
     check_known("row", rows, ROWS)
     record = Record.open(NAME, folder, asdict(study))
-    for seed in seeds:
-        for row in rows:
-            labels = {f"{row}, {count} steps, seed {seed}": count for count in steps}
-            if labels.keys() <= record.rows.keys():
-                continue
-            more = {"seed": seed, "compile": compiled}
-            model = _trained(study, row, more, folder / "runs", device, begin(f"{row} seed {seed}"))
-            for label, count in labels.items():
-                if label not in record.rows:
-                    record.add(label, {"row": row, "seed": seed} | measure(model, ROWS[row], count, study.draws, seed))
-                    report(record, study)
-    report(record, study)
-    return record
+
+    def make(row: str, seed: int) -> MeasureAt:
+        more = {"seed": seed, "compile": compiled}
+        model = _trained(study, row, more, folder / "runs", device, begin(f"{row} seed {seed}"))
+        return lambda steps: {"row": row, "seed": seed} | measure(model, ROWS[row], steps, study.draws, seed)
+
+    return run_steps(record, rows, steps, seeds, make, lambda: report(record, study))
 
 
 def _trained(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,15 @@ from numpy.typing import NDArray
 from coset.cloud import Cloud
 from coset.data.ensembles import Ensembles
 from coset.diffusion import Diffusion
-from coset.ensembles.model import ConformerModel
+from coset.ensembles.model import ConformerModel, load_conformer_model
 from coset.graphs.graph import Graph, collated, graph_of, read_smiles
 from coset.metrics.coverage import coverage
 from coset.metrics.rmsd import rmsd_matrix
+from coset.model_files import CONFORMERS
 from coset.noise import Noise
 from coset.recipes.conformer_settings import Ensembled
+from coset.recipes.registry import build, find_recipe
+from coset.training.card import card_of
 from coset.training.flops import Flops
 from coset.training.loop import Rows, Run
 from coset.training.state import State
@@ -92,6 +97,29 @@ class EnsembleRun(Run):
         siblings = self.settings.conformers - 1 if averaged else 0
         noise = Noise.from_seed(self.settings.seed, torch.as_tensor(rows)).at(torch.tensor(step)).fork(7)
         return self.source.cloud(rows, noise, siblings).to(self.device)
+
+    def build(self) -> Diffusion:
+        return build(self.about["recipe"], self.settings, 0).to(self.device)
+
+    def trained(self, source: str) -> Diffusion:
+        return load_conformer_model(source, self.device).diffusion
+
+    def export(self, state: State, path: Path, name: str, extra: Mapping[str, Any] | None = None) -> None:
+        card = self._card(state, name, extra or {})
+        with state.ema.applied(self.log.last["valid"]["ema"]):
+            ConformerModel(state.diffusion, card).save(path)
+
+    def _card(self, state: State, name: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        ensembles, rows = self.source.ensembles, self.rows.train
+        drawing = dict(find_recipe(self.about["recipe"]).sampling)
+        own = {"draws": CONFORMERS} | ({"drawing": drawing} if drawing else {})
+        own |= {
+            "elements": np.unique(np.concatenate([self.source.graphs[row].numbers for row in rows])).tolist(),
+            "largest": int(ensembles.sizes[rows].max()),
+        }
+        conformers = int(ensembles.counts[rows].sum())
+        data = {"name": self.source.name, "train_molecules": len(rows), "train_conformers": conformers}
+        return card_of(self, state, name, own, data, extra)
 
     def flops(self, diffusion: Diffusion) -> Flops:
         """By molecules of the data near the three sizes."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from coset.training.distributed import ranks
 from coset.training.log import Log, Record
 
 X_AXES = ("molecules", "step", "time", "epoch", "batch")
@@ -22,6 +23,9 @@ def tensorboard(log: Log, folder: Path) -> Iterator[None]:
     where the package is missing.
     """
     writer_class = summary_writer()
+    if ranks().rank:  # the first process alone logs
+        yield
+        return
     if folder.is_dir():
         shutil.rmtree(folder)
     with writer_class(str(folder)) as writer:

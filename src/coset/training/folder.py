@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from coset.recipes.registry import find_recipe
 from coset.recipes.settings import Training
 from coset.training.checkpoint import load_state
+from coset.training.distributed import ranks
 
 CHECKPOINT, SETTINGS, LOG, MODEL = "checkpoint.safetensors", "settings.json", "log.jsonl", "model.safetensors"
 SAMPLES, METRICS, EVENTS, LOCK = "samples.npz", "metrics.json", "tensorboard", ".lock"
@@ -26,8 +27,16 @@ _STALE = re.compile(r"\.(checkpoint|model|raw|settings|log|metrics|samples|nonfi
 def alone(folder: Path) -> Iterator[None]:
     """Inside, no other process trains in this folder; what a killed one left half-written is removed.
 
-    Raises FileExistsError where another process does. The lock ends with its process, however that ends.
+    Those that train together count as one. Raises FileExistsError where another process does. The lock ends with its
+    process, however that ends.
     """
+    with ExitStack() as held:
+        ranks().first(lambda: held.enter_context(_alone(folder)))
+        yield
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as file:
         if not _locked(file):
@@ -74,7 +83,8 @@ def read_settings(folder: Path) -> tuple[str, Training]:
         raise ValueError(f"{path} is not the settings of a run ({error}); restore it, or start a new run") from None
 
 
-FREE = ("compile",)  # settings that change how fast a run is, not what it is: a resumed run may have others
+# Settings that change how fast a run is, not what it is: a resumed run may have others.
+FREE = ("compile", "recompute", "accumulate")
 
 
 def check_same(checkpoint: Path, about: dict[str, Any], but: tuple[str, ...] = ()) -> None:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from coset.training.distributed import launched
+
 
 class Stop:
     """requested: whether Ctrl-C was pressed."""
@@ -16,14 +18,18 @@ class Stop:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Inside, the first Ctrl-C (or SIGTERM) sets `requested`, the second interrupts at once."""
+    """Inside, the first Ctrl-C (or SIGTERM) sets `requested`, the second interrupts at once.
+
+    Not so under torchrun: it hands on signals that the processes may have got already, and ends by itself what has not
+    ended 30 seconds later.
+    """
     stop, signals = Stop(), (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals reach the main thread only
         return
 
     def ask(number, frame) -> None:
-        if stop.requested:
+        if stop.requested and not launched():
             raise KeyboardInterrupt
         stop.requested = True
 

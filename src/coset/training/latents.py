@@ -15,13 +15,14 @@ from torch import Tensor
 from coset.cloud import Cloud
 from coset.codecs.alignment import Aligned
 from coset.codecs.autoencoder import Autoencoder, with_latent
-from coset.data.batches import Batches
+from coset.data.batches import passes
 from coset.data.catalog import Dataset
 from coset.interfaces import Codec
 from coset.training.checkpoint import load_tensors, save_tensors, tensor_crc
 
 FILE = "latents.safetensors"
 CHUNK = 512  # molecules encoded at once
+CALIBRATION = 5_000  # molecules
 Clean = Callable[[NDArray[np.int64]], Cloud]
 
 
@@ -51,6 +52,18 @@ def latent_codec(codec: Codec) -> tuple[Aligned, Autoencoder] | None:
     return None
 
 
+@torch.no_grad()
+def calibrate(codec: Codec, dataset: Dataset, clean: Clean, scaled: bool) -> None:
+    """Measures the scales of a trained autoencoder, if that is what a codec is, on some of its training molecules."""
+    parts = latent_codec(codec)
+    if parts is None:
+        return
+    aligned, autoencoder = parts
+    rows = dataset.train[:CALIBRATION]
+    batches = passes(dataset.store.sizes[rows], molecules=256, rows=rows)
+    autoencoder.calibrate((aligned.posed(clean(batch)) for batch in batches), scaled)
+
+
 def encoded(codec: Codec, dataset: Dataset, clean: Clean, path: Path, fingerprint: dict[str, int]) -> Latents:
     """Latents from `path`, or computed and kept there. fingerprint: of the training molecules.
 
@@ -73,7 +86,7 @@ def encoded(codec: Codec, dataset: Dataset, clean: Clean, path: Path, fingerprin
     aligned, autoencoder = parts
     values = torch.empty(int(sizes[rows].sum()), 3 + autoencoder.width)
     with torch.no_grad():
-        for batch in Batches(sizes[rows], molecules=CHUNK, rows=rows).epoch(0):
+        for batch in passes(sizes[rows], molecules=CHUNK, rows=rows):
             batch = np.asarray(batch)
             cloud = aligned.posed(clean(batch))
             mean, real = autoencoder.mean(cloud), cloud.mask[..., 0].cpu() > 0

@@ -24,17 +24,15 @@ from typing import Any
 import torch
 
 from coset.files import atomic_write
-from coset.model import load
-from coset.recipes.registry import build, find_recipe
+from coset.model_files import read_card
+from coset.recipes.registry import find_recipe
 from coset.recipes.settings import Training, parse_settings
-from coset.training.archive import Plan, measure_model, reference_of
 from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.ema import EMA
 from coset.training.folder import MODEL, alone
 from coset.training.log import Listener
-from coset.training.loop import train
-from coset.training.molecule_run import MoleculeRun
-from coset.training.runs import begin, export, prepare
+from coset.training.loop import Run, train
+from coset.training.start import begin, evaluate, open_run
 from coset.training.state import State, load_parameters
 from coset.training.warm_start import warm_start
 
@@ -103,15 +101,18 @@ class Leg:
     ) -> dict[str, Any]:
         """Trains, exports both kinds of weights into the folder, measures the model; returns its card.
 
-        pause: minutes after which to stop for now; another call goes on. Raises ValueError for a leg at its end.
+        molecules: drawn to measure it, or test molecules whose conformers are. pause: minutes after which to stop for
+        now; another call goes on. Raises ValueError for a leg at its end.
         """
-        run = replace(prepare(self.entry.recipe, self.settings, folder, device, listener), pause=pause)
+        run = replace(open_run(self.entry.recipe, self.settings, folder, device, listener), pause=pause)
         with alone(folder):
             state = self._state(run, folder)
             train(run, state)
             raw = {name: p.detach().to(torch.bfloat16).cpu() for name, p in state.diffusion.named_parameters()}
             save_tensors(folder / RAW, raw, {"name": self.entry.name})
-            return finish(run, state, self.entry, folder, molecules)
+            run.export(state, folder / MODEL, self.entry.name, summed(self.entry.card, run, state))
+        evaluate(run, folder, molecules)
+        return read_card((folder / MODEL).with_suffix(".json"))
 
     def install(self, folder: Path) -> None:
         """Copies weights and card to where the queue says, and writes what they reached into the queue."""
@@ -127,11 +128,11 @@ class Leg:
         assert card is not None
         write_progress(self.queue, self.entry.name, card)
 
-    def _state(self, run: MoleculeRun, folder: Path) -> State:
+    def _state(self, run: Run, folder: Path) -> State:
         """Where this leg stands: at its checkpoint in the folder, or at the last leg's weights."""
-        diffusion = build(self.entry.recipe, self.settings, len(run.vocabulary)).to(run.device)
+        diffusion = run.build()
         if self.settings.init and not self.entry.raw.is_file():
-            warm_start(diffusion, load(self.settings.init, run.device).diffusion, self.settings.init)
+            warm_start(diffusion, run.trained(self.settings.init), self.settings.init)
         state = State.start(diffusion, self.settings)
         self._start(state)
         begin(run, state, folder, but=("minutes", "seed"))
@@ -151,42 +152,45 @@ class Leg:
         load_parameters(state.diffusion, raw, self.entry.raw)
 
 
-def finish(run: MoleculeRun, state: State, entry: Entry, folder: Path, molecules: int) -> dict[str, Any]:
-    """Exports the model with a card that adds this leg to the earlier ones, and measures it."""
-    before = entry.card or {"molecules_seen": 0, "minutes": 0.0, "flops": 0.0, "legs": []}
+def summed(card: dict[str, Any] | None, run: Run, state: State) -> dict[str, Any]:
+    """What a card tells of all legs: those of the last one's card, if there is one, and this."""
+    before = card or {"molecules_seen": 0, "minutes": 0.0, "flops": 0.0}
     this = state.counters
-    last = run.log.last["valid"]
-    done = {
+    leg = {
         "molecules": this.molecules,
         "minutes": round(this.seconds / 60, 1),
-        "valid_loss": last["valid_loss"],
+        "valid_loss": run.log.last["valid"]["valid_loss"],
     }
-    extra: dict[str, Any] = {
+    return {
         "molecules_seen": before["molecules_seen"] + this.molecules,
         "minutes": round(before["minutes"] + this.seconds / 60, 1),
         # Unknown where an earlier leg did not count them.
         "flops": None if before.get("flops") is None else before["flops"] + this.flops,
-        "legs": [*before.get("legs", []), done],
+        "legs": [*before.get("legs", []), leg],
+        **{key: before[key] for key in ("sampling", "drawing") if key in before},
     }
-    if "sampling" in before:
-        extra["sampling"] = before["sampling"]
-    export(run, state, folder / MODEL, entry.name, extra)
-    model = load(folder, run.device)
-    _, metrics = measure_model(model, Plan(molecules), folder, reference_of(run.dataset))
-    card = {**model.card, "metrics": metrics}
-    replace(model, card=card).save(folder / MODEL)
-    return card
 
 
 def write_progress(queue: Path, name: str, card: dict[str, Any]) -> None:
     """Updates `molecules seen` and `metrics` of the entry of that name."""
-    metrics = card["metrics"]
-    rates = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}" for name, value in metrics["rates"].items())
     before, heading, text = queue.read_text().partition(f"## {name}\n")
-    text = re.sub(
-        r"^- molecules seen: .*$", f"- molecules seen: {card['molecules_seen']:,}", text, count=1, flags=re.MULTILINE
-    )
-    line = f"- metrics: {rates} (%, {metrics['molecules']} molecules, {metrics['steps']} steps)"
-    text = re.sub(r"^- metrics: .*$", line, text, count=1, flags=re.MULTILINE)
+    for line in (f"- molecules seen: {card['molecules_seen']:,}", f"- metrics: {in_words(card['metrics'])}"):
+        key = line.partition(":")[0]
+        text = re.sub(rf"^{key}: .*$", lambda _, line=line: line, text, count=1, flags=re.MULTILINE)
     with atomic_write(queue) as file:
         file.write(before + heading + text)
+
+
+def in_words(metrics: dict[str, Any]) -> str:
+    """A card's measured rates, or the coverage of its conformers, on one line."""
+    budget = f"{metrics['molecules']} molecules, {metrics['steps']} steps"
+    if "coverage" not in metrics:
+        rates = (f"{name.replace('_', ' ')} {100 * value:.1f}" for name, value in metrics["rates"].items())
+        return f"{', '.join(rates)} (%, {budget})"
+    found = metrics["coverage"]
+    shares = (
+        "/".join(f"{100 * found[f'cov_{side}_mean_{within}']:.1f}" for side in ("recall", "precision"))
+        + f" within {within} Å"
+        for within in ("0.5", "0.1")
+    )
+    return f"COV-R/P {', '.join(shares)} (%, {budget})"

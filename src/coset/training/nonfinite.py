@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coset.training.checkpoint import write_json
+from coset.training.distributed import ranks
 from coset.training.state import State, last_good
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def tell_nonfinite(run: Run, state: State, rows: Int[NDArray, "b"], losses: Floa
     loss, step = losses.mean().item(), state.counters.step
     path = run.checkpoint.with_name(FILE)
     batch = [[i, str(value)] for i, value in zip(ids, losses.tolist(), strict=True)]
-    write_json(path, {"step": step, "loss": str(loss), "gradient_norm": str(norm), "molecules": batch})
+    told = {"step": step, "loss": str(loss), "gradient_norm": str(norm), "molecules": batch}
+    ranks().first(lambda: write_json(path, told))
     named = ", ".join(map(str, bad[:NAMED])) + (f" and {len(bad) - NAMED} more" if len(bad) > NAMED else "")
     return (
         f"training broke at step {step}: loss {loss}, gradient norm {norm}, molecules {named} (all in {path}); "

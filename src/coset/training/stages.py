@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
-import torch
-
-from coset.data.batches import Batches
 from coset.diffusion import Diffusion
 from coset.model import Model
-from coset.recipes.latent_settings import Encoded, Encoding, Latent
+from coset.recipes.latent_settings import Encoded, Latent
 from coset.recipes.settings import Training
+from coset.training.distributed import ranks
 from coset.training.latents import FILE, encoded, latent_codec
 from coset.training.molecule_run import MoleculeRun
 
 FOLDER = "codec"  # of stage one, in the run's
-CALIBRATION = 5_000  # molecules
 
 
-def needs_codec(settings: Training) -> bool:
+def needs_codec(settings: Training) -> TypeGuard[Latent]:
     """Whether a codec is to be trained before the diffusion."""
     return isinstance(settings, Latent) and not settings.joint and settings.encoder != "none"
 
@@ -54,16 +52,5 @@ def take_codec(diffusion: Diffusion, run: MoleculeRun, model: Model) -> None:
 
 def with_latents(run: MoleculeRun, diffusion: Diffusion, folder: Path) -> MoleculeRun:
     """The run with the latents of all its molecules, from the folder or computed now."""
-    return replace(run, latents=encoded(diffusion.codec, run.dataset, run.cloud, folder / FILE, run.about["data"]))
-
-
-@torch.no_grad()
-def calibrate(run: MoleculeRun, diffusion: Diffusion) -> None:
-    """Measures the scales of a trained autoencoder on some of its training molecules."""
-    parts, s = latent_codec(diffusion.codec), run.settings
-    if parts is None or not isinstance(s, Encoding):
-        return
-    aligned, autoencoder = parts
-    rows = run.dataset.train[:CALIBRATION]
-    batches = Batches(run.dataset.store.sizes[rows], molecules=256, rows=rows).epoch(0)
-    autoencoder.calibrate((aligned.posed(run.cloud(batch)) for batch in batches), s.scaled)
+    made = ranks().in_turn(lambda: encoded(diffusion.codec, run.dataset, run.cloud, folder / FILE, run.about["data"]))
+    return replace(run, latents=made)

@@ -111,6 +111,26 @@ def step_efficiency(
     finished(record.folder)
 
 
+@app.command("drugs")
+def drugs(
+    out: Out = None,
+    data: Data = "drug-like",
+    molecules: Annotated[int, typer.Option(min=1, help="Seen in training, a row and a codec.")] = 1_000_000,
+    seeds: Seeds = "0",
+    draws: Annotated[int, typer.Option(min=1, help="Molecules drawn to measure a row.")] = 500,
+    checked: Annotated[int, typer.Option(min=1, help="Of these, tested by PoseBusters and relaxed.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Of sampling.")] = 100,
+    rows: Rows = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Drug-sized molecules: ways of respecting symmetry on one budget, by both protocols, beside the data."""
+    use_large_pages()
+    from coset.reproduce import drugs as table
+
+    study = table.Study(data, molecules, tuple(parse_seeds(seeds)), draws, checked, steps)
+    make(table, study, out, rows, device)
+
+
 @app.command("conformers")
 def conformers(
     out: Out = None,
