@@ -55,8 +55,8 @@ def test_other_formats(run, tmp_path, name):
 def test_keep_draws_until_enough_pass(run, tmp_path, monkeypatch):
     from coset.metrics import flags
 
-    monkeypatch.setattr(flags, "flags", lambda molecules: [{"stable": len(m) % 2 == 0} for m in molecules])
-    monkeypatch.setattr(flags, "flag", lambda molecules: molecules)
+    monkeypatch.setattr(flags, "flags", lambda molecules, protocol: [{"stable": len(m) % 2 == 0} for m in molecules])
+    monkeypatch.setattr(flags, "flag", lambda molecules, protocol: molecules)
     code, out, _ = run("sample", "-n", 4, "--steps", 2, "--keep", "stable", "-o", tmp_path / "m.xyz")
     assert code == 0 and "acceptance (stable)" in out
     assert [len(m) % 2 for m in read(tmp_path / "m.xyz")] == [0] * 4

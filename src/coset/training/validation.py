@@ -88,7 +88,7 @@ class Validation:
     def _samples(self, state: State) -> dict[str, float]:
         s, run = self.run.settings, self.run
         sizes = SizeDistribution(run.dataset.size_histogram())
-        sampling = Sampling(steps=s.sample_steps, **find_recipe(run.about["recipe"]).sampling)
+        sampling = Sampling(**{**find_recipe(run.about["recipe"]).sampling, "steps": s.sample_steps})
         generator = Generator(state.diffusion, run.vocabulary, sizes, sampling)
         try:
             molecules = [m for _, m in generator.draw(s.seed, torch.arange(s.sample_molecules))]
