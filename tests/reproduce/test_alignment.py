@@ -40,6 +40,7 @@ def test_poses_order_molecules_as_they_must():
     assert chance["longest_axes"] < 0.35 and chance["ring_normals"] < 0.35
     assert turned_apart(held_out.clean, PrincipalFrame(random=False), 0) < 1e-3
     assert 115 < turned_apart(held_out.clean, IdentityFrame(), 0) < 150
+    assert 115 < turned_apart(held_out.clean, HaarFrame(reflections=False), 0) < 150
 
 
 def test_the_report_has_a_line_for_every_pose(tmp_path):

@@ -129,7 +129,8 @@ def turned_apart(clean: Cloud, frame: Frame, seed: int) -> float:
     """Median angle in degrees between where one molecule ends from two random poses; 0 where the pose is canonical."""
     ends = []
     for draw in (1, 2):
-        turn = pose(clean, HaarFrame(reflections=False), seed + draw)
+        # Of seeds of its own: a random frame of the same seed would undo the turn.
+        turn = pose(clean, HaarFrame(reflections=False), seed + 1000 + draw)
         # The molecule Q x comes to lie as R(Q x)^T Q x: the whole turn from x is R^T Q.
         ends.append(pose(clean.rotate(turn), frame, seed + draw).mT @ turn)
     return float(np.median(np.degrees(roma.rotmat_geodesic_distance(*ends).numpy())))
