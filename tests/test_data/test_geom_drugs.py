@@ -151,7 +151,7 @@ def test_shares_of_the_published_split_are_the_public_codes(tmp_path, count):
         (np.arange(20.0), "holds float64"),
         (np.arange(20).reshape(4, 5), "no permutation"),
         (np.arange(0), "no permutation"),
-        (np.array([print] * 20, dtype=object), "no whole .npy file of plain numbers"),
+        (np.array([len] * 20, dtype=object), "no whole .npy file of plain numbers"),
         (b"\x93NUMPY\x01\x00nonsense", "no whole .npy file"),
         (None, "no file"),
     ],
