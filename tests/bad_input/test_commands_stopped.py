@@ -28,6 +28,7 @@ QUICK = ["sample", "-n", "20", "--steps", "1"]
 STOPPED = """
 import os, runpy, signal, sys
 moment, folder, *arguments = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background hands down a deaf ear
 calls = 0
 
 def stop():

@@ -34,9 +34,10 @@ def test_rows_are_kept_and_codecs_are_shared(tmp_path, monkeypatch):
            for name in ("none", "learned", "learned-flow", "data-pca")}  # fmt: skip
     monkeypatch.setattr(latent_ablation, "ROWS", few)
     monkeypatch.setattr(latent_ablation, "CODEC", {"codec_width": 8, "decoder_depth": 1, "pose_width": 8})
-    run(TINY, tmp_path, ["learned"])
+    table = replace(latent_ablation.TABLE, rows=few)
+    table.run(TINY, tmp_path, ["learned"])
     first = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    run(TINY, tmp_path)
+    table.run(TINY, tmp_path)
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert set(rows) == {f"{name} seed 0" for name in few} and rows["learned seed 0"] == first["learned seed 0"]
     codecs = {path.name for path in (tmp_path / "runs").iterdir() if path.name.startswith("codec-")}

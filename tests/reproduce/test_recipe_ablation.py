@@ -49,9 +49,10 @@ def test_rows_are_kept_and_shared_weights_are_trained_once(tmp_path, monkeypatch
     few = {name: replace(ROWS[name], settings={**ROWS[name].settings, "width": 8, "heads": 2, "pair": 4, "move": 4,
            "depth": 1}) for name in ("base", "last-noise", "low-noise")}  # fmt: skip
     monkeypatch.setattr(recipe_ablation, "ROWS", few)
-    run(TINY, tmp_path, ["base", "last-noise"], begin=begun.append)
+    table = replace(recipe_ablation.TABLE, rows=few)
+    table.run(TINY, tmp_path, ["base", "last-noise"], begin=begun.append)
     first = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    run(TINY, tmp_path, begin=begun.append)
+    table.run(TINY, tmp_path, begin=begun.append)
     assert begun == ["base seed 0", "last-noise seed 0", "low-noise seed 0"]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {name: rows[name] for name in first} == first and set(rows) == set(begun)

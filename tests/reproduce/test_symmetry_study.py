@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_the_equivariance_error_is_none_for_equivariant_networks_alone():
     assert found["edm"] < 1e-3 and found["dit_frames"] < 1e-2 and found["dit"] > 0.05
 
 
-def test_rows_are_trained_measured_kept_and_reported(tmp_path, tiny, monkeypatch):
+def test_rows_are_trained_measured_kept_and_reported(tmp_path, tiny):
     """A row that is there is not trained again; another seed joins it; the report holds what the rows do."""
     record = run(TINY, tmp_path, rows=["none", "symdiff+exact-target"])
     assert list(record.rows) == ["none seed 0", "symdiff+exact-target seed 0"]
@@ -61,15 +62,16 @@ def test_rows_are_trained_measured_kept_and_reported(tmp_path, tiny, monkeypatch
     assert saved["rows"]["none seed 0"]["made_by"]["commit"]
 
     trained: list[str] = []
-    monkeypatch.setattr(
-        symmetry_study,
-        "_row",
-        lambda study, row, seed, *rest: trained.append(f"{row} {seed}") or dict(saved["rows"]["none seed 0"]),
-    )
-    run(TINY, tmp_path, rows=["none"])
+
+    def made(study, row, seed, *rest):
+        trained.append(f"{row} {seed}")
+        return dict(saved["rows"]["none seed 0"])
+
+    watched = replace(symmetry_study.TABLE, make=made)
+    watched.run(TINY, tmp_path, rows=["none"])
     assert not trained
     more = Study(**{**vars(TINY), "seeds": (0, 1)})
-    run(more, tmp_path, rows=["none"])
+    watched.run(more, tmp_path, rows=["none"])
     assert trained == ["none 1"]
     text = (tmp_path / "report.md").read_text()
     assert "budget: 256 molecules seen a row" in text and "seeds: 0, 1" in text and "qm9-sample: 1," in text

@@ -98,7 +98,7 @@ def _pool(
         while not lost:
             for job in islice(jobs, (flight or 2 * workers) - len(flying)):
                 try:
-                    with _undisturbed():
+                    with undisturbed():
                         flying[pool.submit(task, job[1])] = job
                 except BrokenProcessPool:
                     lost.append(job)
@@ -121,7 +121,7 @@ def _pool(
 def _check_start(pool: ProcessPoolExecutor) -> None:
     """Raises ValueError where processes end before they are given anything: no molecule is to blame for that."""
     try:
-        with _undisturbed():
+        with undisturbed():
             first = pool.submit(int)
         first.result()
     except BrokenProcessPool:
@@ -131,8 +131,9 @@ def _check_start(pool: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Processes that start here inherit a deaf ear to Ctrl-C, which would meet them amid their imports."""
+def undisturbed() -> Iterator[None]:
+    """Processes that start here inherit a deaf ear to Ctrl-C, which would meet them amid their imports; their parent
+    answers for them."""
     if threading.current_thread() is not threading.main_thread():  # which alone may say what signals do
         yield
         return

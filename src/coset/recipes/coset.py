@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coset.bonds import thresholds
 from coset.codecs.categories import Categories
-from coset.diffusion import Augmentation, Diffusion
+from coset.diffusion import Augmentation, Diffusion, Objective
 from coset.interfaces import Network, Schedule
 from coset.molecule import QM9
 from coset.networks.dit import DiT
@@ -64,15 +64,10 @@ def coset_plain(s: Unpaired, types: int) -> Diffusion:
 def distill(s: Student, types: int) -> Diffusion:
     """`coset` for a few steps: a trained model (`init`) tuned until its estimates agree all along a path."""
     shape = Shape(s.width, s.depth, s.heads, s.pair, s.move, min(s.stages, s.depth), s.self_conditioning, 0)
-    schedule = Exploding(s.sigma_min, s.sigma_max)
-    karras = Karras(s.spread)
-    denoiser = Preconditioned(told(Pairformer(types, karras, shape), s, types), schedule, karras, OneHot(s.type_scale))
-    steps = round((s.molecules or 1_000_000) / s.batch)
-    times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
-    nearer = Narrowing(schedule, s.gap_first, s.gap_last, steps)
-    loss = Consistency(_terms(s, schedule), times, nearer)
-    codec = Categories(types, s.sigma_min, s.type_scale)
-    return Diffusion(codec, Affine(schedule), denoiser, loss, forgetful(s, types))
+    schedule = schedule_of(s)
+    nearer = Narrowing(schedule, s.gap_first, s.gap_last, round((s.molecules or 1_000_000) / s.batch))
+    loss = Consistency(_terms(s, schedule), _times(s, schedule), nearer)
+    return _diffusion(Pairformer(types, Karras(s.spread), shape), s, types, loss)
 
 
 def bond_limits(types: int) -> Tensor:
@@ -93,14 +88,27 @@ def _composed(
     more: tuple[tuple[float, Term], ...] = (),
     augment: Augmentation | None = None,
 ) -> Diffusion:
-    schedule = Exploding(s.sigma_min, s.sigma_max)
-    denoiser = Preconditioned(told(network, s, types), schedule, Karras(s.spread), OneHot(s.type_scale))
-    times = NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
+    schedule = schedule_of(s)
     terms = _terms(s, schedule) + more
-    loss = Composed(terms, target_of(s), times, self_conditioning=s.self_conditioning)
-    return Diffusion(
-        Categories(types, s.sigma_min, s.type_scale), Affine(schedule), denoiser, loss, forgetful(s, types, augment)
-    )
+    loss = Composed(terms, target_of(s), _times(s, schedule), self_conditioning=s.self_conditioning)
+    return _diffusion(network, s, types, loss, augment)
+
+
+def _diffusion(
+    network: Network, s: Composite, types: int, loss: Objective, augment: Augmentation | None = None
+) -> Diffusion:
+    schedule = schedule_of(s)
+    denoiser = Preconditioned(told(network, s, types), schedule, Karras(s.spread), OneHot(s.type_scale))
+    codec = Categories(types, s.sigma_min, s.type_scale)
+    return Diffusion(codec, Affine(schedule), denoiser, loss, forgetful(s, types, augment))
+
+
+def schedule_of(s: Composite) -> Exploding:
+    return Exploding(s.sigma_min, s.sigma_max)
+
+
+def _times(s: Composite, schedule: Schedule) -> NoiseMixture:
+    return NoiseMixture(schedule, s.noise_median, s.noise_deviation, s.noise_share, s.noise_low, s.noise_high)
 
 
 def _terms(s: Composite, schedule: Schedule) -> tuple[tuple[float, Term], ...]:

@@ -205,13 +205,16 @@ class Paired(Composite):
 
 class Student(Paired):
     """`coset` tuned for few steps. gap_first, gap_last: the share of the noise between the two times that are compared,
-    at the start and at the end of training. The network must be that of the model it begins with (init).
+    at the start and at the end of training, counted in batches of `batch`. The network must be that of the model it
+    begins with (init).
     """
 
     init: str = "qm9"
     molecules: int | None = Field(1_000_000, ge=1)
     lr: float = Field(5e-4, gt=0)
     target: Literal["plain"] = "plain"  # the target is the model's own estimate
+    tokens: None = None  # the gap narrows by batches, whose number must be known
+    bond_weight: float = Field(0.0, ge=0, le=0)
     distance_weight: float = Field(1.0, ge=0)
     noise_median: float = Field(1.0, gt=0)
     noise_deviation: float = Field(2.0, gt=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from coset.metrics.plausibility import Plausibility, plausible
 from coset.metrics.reference import REFERENCES
 from coset.molecule import Molecule
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import run_rows, seeds_of, trained
+from coset.reproduce.rows import Table, mean_of, parts_told, seeds_of, seeds_told, trained
 from coset.training.log import Listener
 
 NAME = "drugs"
@@ -71,30 +72,14 @@ class Study:
     steps: int = 100
 
 
-def run(
-    study: Study,
-    folder: Path,
-    rows: list[str] | None = None,
-    device: str = "cpu",
-    begin: Callable[[str], Listener | None] = lambda row: None,
-) -> Record:
-    """Trains and measures the rows that are not there yet, and writes the report anew after each.
-
-    A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
-    holds the rows of another study.
-    """
-
-    def make(row: str, seed: int, listener: Listener | None) -> dict[str, Any]:
-        if row == DATA:
-            dataset = open_dataset(study.data)
-            return measure(held_out(dataset, study.draws, seed), study)
-        own = folder / "runs" / f"{row}-{seed}"
-        model = trained(ROWS[row].recipe, settings_of(row, study, seed), own, device, listener)
-        drawn = model.draw(study.draws, seed=0, steps=study.steps, **ROWS[row].sampling)
-        cost = {"parameters": model.parameters, "flops": model.card["flops"], "minutes": model.card["minutes"]}
-        return cost | {"redrawn": len(drawn.redrawn)} | measure(drawn.molecules, study)
-
-    return run_rows(NAME, study, folder, ROWS, rows, make, lambda record: report(record, study), begin)
+def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> dict[str, Any]:
+    if row == DATA:
+        return measure(held_out(open_dataset(study.data), study.draws, seed), study)
+    own = folder / f"{row}-{seed}"
+    model = trained(ROWS[row].recipe, settings_of(row, study, seed), own, device, listener)
+    drawn = model.draw(study.draws, seed=0, steps=study.steps, **ROWS[row].sampling)
+    cost = {"parameters": model.parameters, "flops": model.card["flops"], "minutes": model.card["minutes"]}
+    return cost | {"redrawn": len(drawn.redrawn)} | measure(drawn.molecules, study)
 
 
 def settings_of(row: str, study: Study, seed: int) -> dict[str, Any]:
@@ -129,16 +114,14 @@ def measure(molecules: Sequence[Molecule], study: Study) -> dict[str, Any]:
 
 def report(record: Record, study: Study) -> None:
     """report.md from the rows that are there."""
-    seeds = sorted({label.rpartition(" ")[2] for label in record.rows})
     dataset = open_dataset(study.data)
     text = heading(
         record,
         f"{study.molecules:,} molecules seen a row, and as many by an autoencoder; {study.draws} molecules drawn in "
         f"{study.steps} steps to measure it (karras grid, churn 1.4; equal steps in time where noising is learned), "
         f"{study.checked} of them tested by PoseBusters and relaxed",
-        f"{', '.join(seeds) or 'none'} (mean over those that are there)",
-        f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid, {len(dataset.test):,} test "
-        "conformers, split by molecule",
+        seeds_told(record),
+        f"{parts_told(dataset)} conformers, split by molecule",
     )
     headings = [
         "row", "what it is", "parameters", "TFLOP", "atoms stable %", "valid %", "connected %",
@@ -161,10 +144,7 @@ split by molecule, and its data are other ones: our rows are to be compared with
 def _line(name: str, found: list[dict[str, Any]], study: Study) -> list[str]:
     spec = ROWS[name]
 
-    def mean(value: Callable[[dict[str, Any]], float], digits: int = 1) -> str:
-        values = [value(row) for row in found]
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.{digits}f}{spread}"
+    mean = partial(mean_of, found)
 
     def rates(table: str) -> list[str]:
         names = ("atom_stability", "validity", "connectivity")
@@ -185,3 +165,7 @@ def _line(name: str, found: list[dict[str, Any]], study: Study) -> list[str]:
         "" if spec.published is None else ", ".join(f"{each:g}" for each in spec.published),
         "" if spec.epochs is None else f"1/{spec.epochs * EPOCH / study.molecules:,.0f}",
     ]
+
+
+TABLE = Table(NAME, ROWS, _row, report)
+run = TABLE.run

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from coset.data.batches import Batches
@@ -20,7 +20,7 @@ from coset.recipes.latent_settings import Encoded
 from coset.recipes.registry import find_recipe
 from coset.reproduce.quality_steps import reference_name
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import run_rows, seeds_of, trained
+from coset.reproduce.rows import Table, mean_of, parts_told, seeds_of, seeds_told, trained
 from coset.training.latents import latent_codec
 from coset.training.log import Listener
 from coset.training.stages import needs_codec
@@ -85,24 +85,8 @@ class Study:
     churn: float = 1.4
 
 
-def run(
-    study: Study,
-    folder: Path,
-    rows: list[str] | None = None,
-    device: str = "cpu",
-    begin: Callable[[str], Listener | None] = lambda row: None,
-) -> Record:
-    """Trains and measures the rows that are not there yet, and writes the report anew after each.
-
-    A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
-    holds the rows of another study.
-    """
-
-    def make(row: str, seed: int, listener: Listener | None) -> dict[str, Any]:
-        model = _trained(study, row, seed, folder / "runs", device, listener)
-        return measure(model, open_dataset(study.data), study)
-
-    return run_rows(NAME, study, folder, ROWS, rows, make, lambda record: report(record, study), begin)
+def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> dict[str, Any]:
+    return measure(_trained(study, row, seed, folder, device, listener), open_dataset(study.data), study)
 
 
 def _trained(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> Model:
@@ -167,14 +151,13 @@ def codec_errors(model: Model, dataset: Dataset, molecules: int = 2000) -> dict[
 
 def report(record: Record, study: Study) -> None:
     """report.md from the rows that are there."""
-    seeds = sorted({label.rpartition(" ")[2] for label in record.rows})
     dataset = open_dataset(study.data)
     text = heading(
         record,
         f"{study.molecules:,} molecules seen a row, and as many by its autoencoder; {study.draws} molecules drawn in "
         f"{study.steps} steps to measure it ({study.grid} grid, churn {study.churn:g})",
-        f"{', '.join(seeds) or 'none'} (mean over those that are there)",
-        f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid, {len(dataset.test):,} test",
+        seeds_told(record),
+        parts_told(dataset),
     )
     headings = [
         "row", "what it is", "parameters", "TFLOP", "atoms stable %", "molecules stable %", "valid %", "unique %",
@@ -195,11 +178,7 @@ on all of QM9 after 550 times as many molecules; our rows are to be compared wit
 def _line(name: str, found: list[dict[str, Any]]) -> list[str]:
     spec = ROWS[name]
 
-    def mean(value: Callable[[dict[str, Any]], float], digits: int = 1) -> str:
-        values = [value(row) for row in found]
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.{digits}f}{spread}"
-
+    mean = partial(mean_of, found)
     rates = ("atom_stability", "molecule_stability", "validity", "uniqueness", "connectivity")
     coded = found[0]["codec"] is not None
     return [
@@ -212,3 +191,7 @@ def _line(name: str, found: list[dict[str, Any]]) -> list[str]:
         mean(lambda row: 100 * row["codec"]["types"], 2) if coded else "",
         "" if spec.published is None else f"{spec.published}",
     ]
+
+
+TABLE = Table(NAME, ROWS, _row, report)
+run = TABLE.run

@@ -19,7 +19,7 @@ from coset.model import Model
 from coset.noise import Noise
 from coset.reproduce.quality_steps import reference_name
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import run_rows, seeds_of, trained
+from coset.reproduce.rows import Table, seeds_of, seeds_told, trained
 from coset.training.log import Listener
 from coset.training.yardsticks import measure_denoising
 
@@ -97,25 +97,6 @@ class Study:
     precision: str = "bf16"
 
 
-def run(
-    study: Study,
-    folder: Path,
-    rows: list[str] | None = None,
-    device: str = "cpu",
-    begin: Callable[[str], Listener | None] = lambda row: None,
-) -> Record:
-    """Trains and measures the rows that are not there yet, and writes the report anew after each.
-
-    A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
-    holds the rows of another study.
-    """
-
-    def make(row: str, seed: int, listener: Listener | None) -> dict[str, Any]:
-        return _row(study, row, seed, folder / "runs", device, listener)
-
-    return run_rows(NAME, study, folder, ROWS, rows, make, lambda record: report(record, study), begin)
-
-
 def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> dict[str, Any]:
     spec = ROWS[row]
     folder = folder / f"{spec.trained or row}-{seed}"
@@ -156,13 +137,12 @@ def yardsticks(model: Model, dataset: Dataset, molecules: int = 1000) -> dict[st
 
 def report(record: Record, study: Study) -> None:
     """report.md from the rows that are there."""
-    seeds = sorted({label.rpartition(" ")[2] for label in record.rows})
     dataset = open_dataset(study.data)
     text = heading(
         record,
         f"{study.molecules:,} molecules seen a row, size {study.size}, {study.precision}; {study.draws:,} molecules "
         f"drawn in {study.steps} steps to measure it",
-        f"{', '.join(seeds) or 'none'} (mean over those that are there)",
+        seeds_told(record),
         f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid",
     )
     headings = [
@@ -224,3 +204,7 @@ def _line(name: str, rows: Mapping[str, dict[str, Any]], study: Study) -> list[s
             for name in ("bond_length_pm", "bond_shift_pm", "torsion_degrees", "frechet")
         ),
     ]
+
+
+TABLE = Table(NAME, ROWS, _row, report)
+run = TABLE.run

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from coset.data.catalog import Dataset
 from coset.model import Model, load
 from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record
@@ -14,34 +17,44 @@ from coset.training.log import Listener
 from coset.training.runs import prepare
 from coset.training.start import carry_out
 
-MakeRow = Callable[[str, int, Listener | None], dict[str, Any]]
+MakeRow = Callable[[Any, str, int, Path, str, Listener | None], dict[str, Any]]
+"""From study, row, seed, folder of its trained models, device and listener to what the table says of the row."""
 MeasureAt = Callable[[int], dict[str, Any]]
 
 
-def run_rows(
-    name: str,
-    study: Any,
-    folder: Path,
-    known: Collection[str],
-    rows: Collection[str] | None,
-    make: MakeRow,
-    report: Callable[[Record], None],
-    begin: Callable[[str], Listener | None],
-) -> Record:
-    """Makes the rows that are not there yet, a seed of the study after the other; the report is written after each.
+@dataclass(frozen=True)
+class Table:
+    """A study whose rows are trained one after the other. rows: those that are known. report: writes what is there."""
 
-    study: a dataclass with `seeds`. make: from a row's name, a seed and a listener. Raises ValueError for rows that are
-    not known, and where the folder holds the rows of another study; further seeds join those that are there.
-    """
-    check_known("row", rows or (), known)
-    record = Record.open(name, folder, {key: value for key, value in asdict(study).items() if key != "seeds"})
-    for seed in study.seeds:
-        for row in rows or known:
-            label = f"{row} seed {seed}"
-            if label not in record.rows:
-                record.add(label, make(row, seed, begin(label)))
-            report(record)
-    return record
+    name: str
+    rows: Collection[str]
+    make: MakeRow
+    report: Callable[[Record, Any], None]
+
+    def run(
+        self,
+        study: Any,
+        folder: Path,
+        rows: Collection[str] | None = None,
+        device: str = "cpu",
+        begin: Callable[[str], Listener | None] = lambda row: None,
+    ) -> Record:
+        """Trains and measures the rows that are not there yet, seed by seed, and writes the report anew after each.
+
+        study: a dataclass with `seeds`, of which further ones join those that are there. A row that was broken off goes
+        on from its checkpoint. Raises ValueError for unknown rows, and where the folder holds the rows of another
+        study.
+        """
+        check_known("row", rows or (), self.rows)
+        about = {key: value for key, value in asdict(study).items() if key != "seeds"}
+        record = Record.open(self.name, folder, about)
+        for seed in study.seeds:
+            for row in rows or self.rows:
+                label = f"{row} seed {seed}"
+                if label not in record.rows:
+                    record.add(label, self.make(study, row, seed, folder / "runs", device, begin(label)))
+                self.report(record, study)
+        return record
 
 
 def run_steps(
@@ -88,3 +101,21 @@ def trained(recipe: str, settings: Mapping[str, Any], folder: Path, device: str,
 def seeds_of(rows: Mapping[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
     """A row's values, one for each seed that is there."""
     return [values for label, values in rows.items() if label.rpartition(" seed ")[0] == name]
+
+
+def mean_of(found: Collection[dict[str, Any]], value: Callable[[dict[str, Any]], float], digits: int = 1) -> str:
+    """The mean over seeds, and its standard deviation where there are several."""
+    values = [value(row) for row in found]
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def seeds_told(record: Record) -> str:
+    """The seeds of a record's rows, for its heading."""
+    seeds = sorted({label.rpartition(" ")[2] for label in record.rows})
+    return f"{', '.join(seeds) or 'none'} (mean over those that are there)"
+
+
+def parts_told(dataset: Dataset) -> str:
+    """A data set and the molecules of its parts, for a heading."""
+    return f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid, {len(dataset.test):,} test"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from coset.metrics.evaluate import evaluate
 from coset.model import Model
 from coset.noise import Noise
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.reproduce.rows import run_rows, seeds_of, trained
+from coset.reproduce.rows import Table, mean_of, parts_told, seeds_of, seeds_told, trained
 from coset.symmetry.rotations import haar
 from coset.symmetry.targets import plain
 from coset.training.log import Listener, read_log
@@ -75,29 +75,11 @@ class Study:
     churn: float = 1.4
 
 
-def run(
-    study: Study,
-    folder: Path,
-    rows: list[str] | None = None,
-    device: str = "cpu",
-    begin: Callable[[str], Listener | None] = lambda row: None,
-) -> Record:
-    """Trains and measures the rows that are not there yet, and writes the report anew after each.
-
-    A row that was broken off goes on from its checkpoint. Raises ValueError for unknown rows, and where the folder
-    holds the rows of another study.
-    """
-
-    def make(row: str, seed: int, listener: Listener | None) -> dict[str, Any]:
-        return _row(study, row, seed, folder / "runs" / f"{row}-{seed}", device, listener)
-
-    return run_rows(NAME, study, folder, ROWS, rows, make, lambda record: report(record, study), begin)
-
-
 def _row(study: Study, row: str, seed: int, folder: Path, device: str, listener: Listener | None) -> dict[str, Any]:
     recipe, extra, _ = ROWS[row]
     sizes = SIZES["edm" if recipe == "edm" else "transformer"] | SIZES.get(recipe, {})
     budget = {"data": study.data, "molecules": study.molecules, "validate_every": max(study.molecules // 20, 1)}
+    folder = folder / f"{row}-{seed}"
     model = trained(recipe, TRAINING | sizes | budget | extra | {"seed": seed}, folder, device, listener)
     return measure(model, open_dataset(study.data), study) | {
         "curve": [
@@ -179,14 +161,13 @@ def pose_bias(positions: list[np.ndarray]) -> float:
 
 def report(record: Record, study: Study) -> None:
     """report.md from the rows that are there."""
-    seeds = sorted({label.rpartition(" ")[2] for label in record.rows})
     dataset = open_dataset(study.data)
     text = heading(
         record,
         f"{study.molecules:,} molecules seen a row; {study.draws} molecules drawn in {study.steps} steps to measure it "
         f"({study.grid} grid, churn {study.churn:g})",
-        f"{', '.join(seeds) or 'none'} (mean over those that are there)",
-        f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.valid):,} valid, {len(dataset.test):,} test",
+        seeds_told(record),
+        parts_told(dataset),
     )
     shortest = min((values["seconds"] for values in record.rows.values()), default=0.0)
     least = min((values["flops"] for values in record.rows.values()), default=0.0)
@@ -212,11 +193,7 @@ Equivariance error: of the denoiser's mean over 64 draws, so that a random denoi
 
 
 def _line(name: str, found: list[dict[str, Any]], least: float, shortest: float) -> list[str]:
-    def mean(value: Callable[[dict[str, Any]], float], digits: int) -> str:
-        values = [value(row) for row in found]
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.{digits}f}{spread}"
-
+    mean = partial(mean_of, found)
     rates = ("atom_stability", "molecule_stability", "validity", "connectivity")
     return [
         name,
@@ -238,3 +215,7 @@ def _line(name: str, found: list[dict[str, Any]], least: float, shortest: float)
 def _at(curve: list[list[float]], axis: int, place: float) -> float:
     """The loss at a number of molecules (axis 0) or seconds (1), between the validations before and after it."""
     return float(np.interp(place, [point[axis] for point in curve], [point[2] for point in curve]))
+
+
+TABLE = Table(NAME, ROWS, _row, report)
+run = TABLE.run

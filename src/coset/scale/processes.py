@@ -5,14 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from coset.energies.batch import undisturbed
 from coset.scale.job import MISTAKES, Job, Maker, Shards, in_words
 
 MOST_LOST = 3  # workers for one part
@@ -66,7 +66,7 @@ class _Worker:
         self.device, self.number = device, None
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, maker, shards, device), daemon=True)
-        with _deaf():
+        with undisturbed():
             self._process.start()
         theirs.close()
 
@@ -93,19 +93,6 @@ class _Worker:
         self._process.terminate()
         self._process.join()
         self.pipe.close()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that start inside do not hear Ctrl-C, which their parent answers for them."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may say what signals do
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _serve(pipe: Connection, maker: Maker, shards: Shards, device: str) -> None:

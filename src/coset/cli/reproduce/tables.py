@@ -101,14 +101,10 @@ def step_efficiency(
 ) -> None:  # fmt: skip
     """Learned noising (END) against fixed: quality at each number of steps; an hour a row on a CPU."""
     use_large_pages()
-    counts = parse_steps(steps)
-    from coset.reproduce.step_efficiency import NAME, ROWS, Study, run
+    from coset.reproduce import step_efficiency as table
 
-    study, chosen = Study(data, molecules, draws), parse_rows(rows, tuple(ROWS))
-    with row_progress(1.0) as begin:
-        where = resolve_device(device)
-        record = run(study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), where, telling(begin), compiled)
-    finished(record.folder)
+    study = table.Study(data, molecules, draws)
+    make(table, study, out, rows, device, steps=parse_steps(steps), seeds=parse_seeds(seeds), compiled=compiled)
 
 
 @app.command("drugs")
@@ -145,19 +141,15 @@ def conformers(
 ) -> None:  # fmt: skip
     """Conformers by ETFlow, ETDiff and plain transformers, with and without symmetrised targets, beside RDKit's."""
     use_large_pages()
-    counts = parse_steps(steps)
-    from coset.reproduce.conformer_study import NAME, ROWS, Study, run
+    from coset.reproduce import conformer_study as table
 
-    study, chosen = Study(data, molecules, targets, size), parse_rows(rows, tuple(ROWS))
-    with row_progress(1.0) as begin:
-        where = resolve_device(device)
-        record = run(study, out or FOLDER / NAME, chosen, counts, parse_seeds(seeds), where, telling(begin))
-    finished(record.folder)
+    study = table.Study(data, molecules, targets, size)
+    make(table, study, out, rows, device, steps=parse_steps(steps), seeds=parse_seeds(seeds))
 
 
-def make(table: ModuleType, study: Any, out: Path | None, rows: str | None, device: str) -> None:
+def make(table: ModuleType, study: Any, out: Path | None, rows: str | None, device: str, **more: Any) -> None:
     """Trains and measures the rows of a study's module that are not there yet, and shows its report."""
-    chosen = parse_rows(rows, tuple(table.ROWS))
+    chosen, folder = parse_rows(rows, tuple(table.ROWS)), out or FOLDER / table.NAME
     with row_progress(1.0) as begin:
-        record = table.run(study, out or FOLDER / table.NAME, chosen, resolve_device(device), telling(begin))
+        record = table.run(study, folder, chosen, device=resolve_device(device), begin=telling(begin), **more)
     finished(record.folder)
