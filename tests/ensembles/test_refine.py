@@ -12,7 +12,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from coset.ensembles.methods import positions_of, with_conformers
 from coset.ensembles.mmff import held
 from coset.ensembles.rdkit_method import DistanceGeometry
-from coset.ensembles.refine import GAS, AfterWork, boltzmann, relaxed, thinned, whole
+from coset.ensembles.refine import AfterWork, relaxed, thinned, whole
 from coset.graphs.graph import read_smiles
 
 needs_tblite = pytest.mark.skipif(find_spec("tblite") is None, reason="tblite (coset[eval]) is not installed")
@@ -88,14 +88,6 @@ def test_the_lowest_comes_first_and_stays_and_the_window_cuts():
     assert thinned(mol, same, energies).tolist() == [3, 1, 0, 2]
     assert thinned(mol, same, energies, window=1.0).tolist() == [3, 1]
     assert 0 not in thinned(mol, same, energies, prune=1e-3) and 3 in thinned(mol, same, energies, prune=1e-3)
-
-
-def test_boltzmann_weights():
-    weights = boltzmann(np.array([-1000.0, -999.0, -990.0]))
-    assert weights.sum() == pytest.approx(1)
-    assert np.log(weights[0] / weights[1]) == pytest.approx(1 / (GAS * 298.15))
-    assert np.log(weights[0] / weights[1]) == pytest.approx(1 / 0.5925, rel=1e-3)  # RT in kcal/mol
-    assert boltzmann(np.zeros(4)).tolist() == [0.25] * 4 and len(boltzmann(np.zeros(0))) == 0
 
 
 def test_held_atoms_come_to_their_places():

@@ -14,6 +14,7 @@ from coset.metrics.coverage import ceiling, coverage
 from coset.metrics.ensemble_properties import (
     GAS_CONSTANT,
     PROPERTIES,
+    ROOM,
     boltzmann_weights,
     ensemble_averages,
     ensemble_errors,
@@ -124,6 +125,7 @@ def test_halves_hold_every_conformer_once_and_follow_the_seed():
 
 
 def test_boltzmann_weights_are_the_ratios_that_the_energies_say():
+    assert pytest.approx(0.5925, rel=1e-3) == GAS_CONSTANT * ROOM  # RT in kcal/mol
     weights = boltzmann_weights([3.0, 1.0, NAN, 1.0], 300.0)
     assert weights.sum() == pytest.approx(1) and weights[2] == 0
     assert weights[0] / weights[1] == pytest.approx(math.exp(-2 / (GAS_CONSTANT * 300)))

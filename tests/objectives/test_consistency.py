@@ -10,17 +10,21 @@ from torch import nn
 
 from coset.codecs.categories import Categories
 from coset.diffusion import Diffusion
+from coset.gaussian import standard_normal
 from coset.interfaces import Denoiser
+from coset.molecule import QM9
 from coset.noise import Noise
 from coset.objectives.composed import NoiseMixture
 from coset.objectives.consistency import Consistency, Narrowing
 from coset.objectives.terms import KarrasWeight, PositionError
 from coset.processes.affine import Affine
 from coset.processes.schedules import Exploding
-from coset.samplers.generate import Sampling
+from coset.samplers.generate import Generator, Sampling
 from coset.samplers.grids import karras_grid, log_snr_grid
 from coset.samplers.sample import sample
+from coset.samplers.sizes import SizeDistribution
 from coset.samplers.solvers import Renewed
+from coset.scales import CENTRED
 from example_clouds import Known, random_cloud
 
 SCHEDULE = Exploding(0.003, 30.0)
@@ -77,12 +81,16 @@ def test_an_estimate_that_is_the_same_everywhere_costs_nothing():
 
 
 def test_only_the_estimate_at_more_noise_is_learned():
-    """Were both to move, the loss of a share c of z would be c^2 times a constant, and its gradient twice it over c."""
-    x0, noise = random_cloud([6, 6], 5), Noise.from_seed(0, torch.arange(2))
-    model, common = Shrunk(0.7), objective()
-    common(PROCESS, model, x0, noise).sum().backward()
-    both = common(PROCESS, Shrunk(0.7), x0, noise).sum() * 2 / 0.7
-    assert model.share.grad is not None and not torch.isclose(model.share.grad, both.detach())
+    """Of w |c z_t - c z_r|^2 / 3 n the derivative by the first c alone: 2 w c (z_t - z_r) . z_t / 3 n."""
+    x0, noise = random_cloud([6], 5), Noise.from_seed(0, torch.arange(1))
+    t = SCHEDULE.time(-2 * torch.tensor([1.0], dtype=torch.float64).log())
+    nearer, model = Narrowing(SCHEDULE, 0.5, 0.5), Shrunk(0.7)
+    Consistency(TERMS, lambda noise: t, nearer)(PROCESS, model, x0, noise).sum().backward()
+    eps = standard_normal(x0, noise.fork(1), CENTRED)
+    there, here = (PROCESS.noised(x0, time).at(eps).x for time in (t, nearer(t, 0)))
+    by_hand = 2 * KarrasWeight(SCHEDULE, 1.4)(t) * 0.7 * ((there - here) * there).sum() / 18
+    assert model.share.grad is not None
+    torch.testing.assert_close(model.share.grad, by_hand[0])
 
 
 def test_shares_in_the_wrong_order_are_refused():
@@ -117,6 +125,21 @@ def test_a_grid_may_stop_at_a_noise_level(grid):
     torch.testing.assert_close(sigma(times[-1:]), torch.tensor([0.1], dtype=torch.float64), rtol=1e-6, atol=0)
     with pytest.raises(ValueError, match=r"sampling may stop at noise from 0\.003 to below 30; got 31"):
         grid(SCHEDULE, 3, until=31)
+
+
+def test_the_last_call_is_made_where_sampling_is_told_to_stop():
+    levels: list[float] = []
+
+    class Watched(Known):
+        def forward(self, z, t, noise=None):
+            levels.append(float(sigma(t)[0]))
+            return super().forward(z, t, noise)
+
+    model = Diffusion(Categories(5, 0.003), PROCESS, Watched(random_cloud([5], 5, dtype=torch.float32)), objective())
+    model.register_parameter("any", nn.Parameter(torch.zeros(1)))
+    options = Sampling(steps=3, solver="renewed", grid="karras", until=0.1)
+    list(Generator(model, QM9, SizeDistribution({5: 1}), options).draw(0, torch.arange(1)))
+    assert len(levels) == 4 and levels[0] == pytest.approx(30) and levels[-1] == pytest.approx(0.1)
 
 
 def test_stopping_early_needs_a_grid_of_noise_levels():

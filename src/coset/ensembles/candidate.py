@@ -14,10 +14,11 @@ from coset.energies import METHODS as ENERGIES
 from coset.ensembles.core import Laid, Match, laid_onto
 from coset.ensembles.methods import Method, Positions, canonical, with_conformers
 from coset.ensembles.plan import Plan
-from coset.ensembles.refine import Relaxed, boltzmann, thinned
+from coset.ensembles.refine import Relaxed, thinned
 from coset.ensembles.requests import Request
 from coset.graphs.geometry import intact
 from coset.graphs.stereo import Stereo, repaired
+from coset.metrics.ensemble_properties import boltzmann_weights
 
 Energies = Float[NDArray[np.float64], "k"]
 
@@ -140,7 +141,7 @@ class Candidate:
             told["energy_method"] = ENERGIES[self.plan.after.relax]
         for name, value in told.items():
             mol.SetProp(name, str(value))
-        weights = None if energies is None else boltzmann(energies)
+        weights = None if energies is None else boltzmann_weights(energies)
         for number, (row, conformer) in enumerate(zip(rows, mol.GetConformers(), strict=True)):
             conformer.SetIntProp("conformer", number + 1)
             if energies is not None and weights is not None:

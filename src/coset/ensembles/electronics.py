@@ -14,6 +14,7 @@ from rdkit import Chem
 from coset.energies import Atoms
 from coset.energies.batch import Progress, run
 from coset.energies.electronic import electronic_or_failure
+from coset.energies.potentials import HARTREE_EV, HARTREE_KCAL
 from coset.ensembles.measure import References
 from coset.ensembles.methods import Method, Positions, seed_of
 from coset.ensembles.refine import relaxed
@@ -21,7 +22,6 @@ from coset.graphs.graph import read_smiles
 from coset.graphs.stereo import Stereo, repaired
 from coset.metrics.ensemble_properties import ensemble_errors, median_errors
 
-EV = 23.060547830619  # kcal/mol
 _COLUMNS = {"energy": "energy_per_atom_ev", "dipole": "dipole_debye", "gap": "gap_ev"}
 
 Values = dict[str, np.ndarray]
@@ -85,7 +85,7 @@ def values_of(mols: Sequence[Chem.Mol], conformers: Sequence[Positions], work: W
 
 def _table(results: Sequence[dict[str, Any]], atoms: int) -> Values:
     table = {name: np.array([each.get(key, np.nan) for each in results], float) for name, key in _COLUMNS.items()}
-    return table | {"energy": table["energy"] * atoms * EV}
+    return table | {"energy": table["energy"] * atoms * (HARTREE_KCAL / HARTREE_EV)}
 
 
 def _right(mol: Chem.Mol, positions: Positions) -> Positions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from coset.energies.batch import enough, run
 from coset.ensembles.methods import SECONDS, Positions
 from coset.ensembles.mmff import minimised
 
-TEMPERATURE = 298.15  # K
-GAS = 1.987204259e-3  # kcal/mol/K
 LONGEST = 1.3  # times the sum of covalent radii: the longest bond, as RDKit's perception has it
 _EACH = 8  # relaxations by GFN2-xTB for which a process of its own pays
 
@@ -120,14 +117,6 @@ def thinned(
         if not (distances[row, kept] <= prune).any():
             kept.append(row)
     return order[kept]
-
-
-def boltzmann(
-    energies: Float[NDArray[np.float64], "k"], temperature: float = TEMPERATURE
-) -> Float[NDArray[np.float64], "k"]:
-    """Weights that sum to 1, of energies in kcal/mol."""
-    weights = np.exp((energies.min(initial=math.inf) - energies) / (GAS * temperature))
-    return weights / weights.sum()
 
 
 def whole(mol: Chem.Mol, positions: Positions) -> Bool[NDArray[np.bool_], "k"]:
