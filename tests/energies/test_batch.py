@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from fatal import fatal_for_methane
 from molecules import HEAP, METHANE, METHYL, WATER, shaken, some
 
 from coset.energies import Atoms
-from coset.energies.batch import CRASHED, run
+from coset.energies.batch import CRASHED, run, undisturbed
 from coset.energies.strain import DATA, StrainReport, data_strain, relax_all, strain
 
 MOLECULES = [shaken(some()), METHYL, WATER, HEAP, shaken(some()), METHANE]
@@ -89,3 +92,14 @@ def test_the_data_itself_is_strained(name, method):
     low, middle, high = known["strain_kcal_mol"]
     assert 0.2 < low < middle < high < 20
     assert data_strain("drugs", method) is None
+
+
+def test_processes_that_start_undisturbed_do_not_hear_ctrl_c():
+    told = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with undisturbed():
+            deaf = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+        assert deaf.stdout.strip() == "True" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -147,6 +147,11 @@ def test_a_student_s_estimates_come_to_agree_along_a_path():
     assert loss_of(student, 64, -1) < 0.95 * before
 
 
+def test_a_student_s_times_come_nearer_over_all_of_its_training():
+    nearer = tiny("distill", molecules=1000, batch=10, gap_first=0.4, gap_last=0.1).objective.nearer  # type: ignore
+    assert (nearer.first, nearer.last, nearer.steps) == (0.4, 0.1, 100)
+
+
 @pytest.mark.parametrize("name", LEARNING)
 def test_every_parameter_learns(name):
     """After a few steps, for layers that start at zero hold others back."""
