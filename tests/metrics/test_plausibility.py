@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -130,6 +132,13 @@ def test_rdkits_messages_are_as_they_were(capfd):
     plausible(Molecule(np.array([6, *[6] * 5]), np.vstack([np.zeros(3), 1.3 * np.eye(3), -1.3 * np.eye(3)[:2]])))
     assert (rdBase.LogStatus(), logging.getLogger("rdkit").level) == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_closed_error_stream_changes_no_answer():
+    """As a notebook's cell, a test or a redirection leaves it."""
+    for _ in range(2):
+        with io.StringIO() as stream, redirect_stderr(stream):
+            assert not failed(fast(propane()))
 
 
 @pytest.mark.parametrize("name", ["qm9", "qm9-small"])

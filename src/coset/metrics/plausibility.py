@@ -16,6 +16,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import rdkit
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
@@ -199,10 +200,15 @@ def _label(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PoseBusters sends RDKit's messages to Python's log and turns all of them on; here they are put back."""
+    """PoseBusters sends RDKit's messages to Python's log and turns all of them on; here they are put back.
+
+    It also leaves RDKit's handler with the error stream of the moment and flushes that one the next time: where
+    the stream was closed meanwhile (it belonged to a notebook's cell, a test, a redirection), InChI would fail.
+    """
     before = rdBase.LogStatus()
     loggers = [logging.getLogger(name) for name in ("rdkit", "posebusters")]
     levels = [logger.level for logger in loggers]
+    stream, rdkit.log_handler.stream = rdkit.log_handler.stream, None
     rdBase.LogToPythonLogger()
     try:
         for logger in loggers:
@@ -213,7 +219,8 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        for name, state in (line.split(":") for line in before.split()):
-            (rdBase.EnableLog if state == "enabled" else rdBase.DisableLog)(name)
+        rdkit.log_handler.stream = stream
         # where RDKit sends them by itself
         (rdBase.LogToPythonStderr if "ipykernel" in sys.modules else rdBase.LogToCppStreams)()
+        for name, state in (line.split(":") for line in before.split()):
+            (rdBase.EnableLog if state == "enabled" else rdBase.DisableLog)(name)
