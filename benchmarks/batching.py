@@ -1,4 +1,4 @@
-"""Padding waste of batching schemes, and the speed of the store.
+"""What is padding in batches of training and of sampling, and the speed of the store.
 
 Run: COSET_DATA=... python benchmarks/batching.py [data set]
 """
@@ -6,42 +6,57 @@ Run: COSET_DATA=... python benchmarks/batching.py [data set]
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from coset.data import Batches, Dataset, Store, open_dataset
+from coset.data.batches import PAIRS
+from coset.samplers.batches import by_size
 
 
-def random_padding(sizes: NDArray, molecules: int, length: int | None) -> float:
-    """Padded over real atoms of random batches, each padded to its largest molecule or to a fixed length."""
+def padded(sizes: NDArray, batches: Sequence[NDArray], length: int | None = None) -> tuple[float, float]:
+    """The shares (%) of atoms and of pairs of atoms that are padding, in batches of places in `sizes`.
+
+    length: what all are padded to, else each batch to its largest.
+    """
+    long = np.array([length or int(sizes[places].max()) for places in batches])
+    count, real = np.array([len(places) for places in batches]), sizes.astype(np.int64)
+    return tuple(100 * float(1 - (real**power).sum() / (count * long**power).sum()) for power in (1, 2))  # type: ignore
+
+
+def random_batches(sizes: NDArray, molecules: int) -> list[NDArray]:
     order = np.random.default_rng(0).permutation(len(sizes))
-    starts = range(0, len(sizes), molecules)
-    chunks = [sizes[order[start : start + molecules]] for start in starts]
-    return sum(len(chunk) * (length or chunk.max()) for chunk in chunks) / sizes.sum()
+    return [order[start : start + molecules] for start in range(0, len(order), molecules)]
 
 
 def padding(data: Dataset) -> None:
-    sizes = data.store.sizes[data.train]
-    print(f"{data.name}: {len(sizes):,} training molecules, {sizes.mean():.2f} atoms on average")
-    print(f"{'scheme':<44}{'batches':>8}{'molecules':>11}{'padded/real':>13}{'fill':>8}")
-    for molecules in (64, 256):
-        for length in (None, int(sizes.max())):
-            name = f"random {molecules}, padded to " + (f"{length}" if length else "the batch's largest")
-            waste, count = random_padding(sizes, molecules, length), -(-len(sizes) // molecules)
-            print(f"{name:<44}{count:>8}{molecules:>11}{waste:>13.4f}")
-        report(f"like sizes, {molecules} molecules", Batches(sizes, molecules=molecules), None)
-    for tokens in (512, 1024, 2048, 4096, 16384):
-        report(f"like sizes, {tokens} tokens", Batches(sizes, tokens), tokens)
+    sizes = data.store.sizes[data.train].astype(np.int64)
+    print(
+        f"{data.name}: {len(sizes):,} training molecules, {sizes.mean():.2f} atoms on average, {sizes.max()} at most\n"
+    )
+    print("| scheme | batches | molecules | padded atoms, % | padded pairs, % |")
+    print("|---|---|---|---|---|")
+    for molecules, length in ((64, int(sizes.max())), (64, None), (256, None)):
+        name = f"training, random {molecules}, to " + (f"{length} atoms" if length else "the batch's largest")
+        report(name, sizes, random_batches(sizes, molecules), length)
+    for molecules in (64, 128, 256):
+        report(f"training, {molecules} molecules of like size", sizes, Batches(sizes, molecules=molecules).epoch(0))
+    for tokens in (1024, 4096, 16384):
+        report(f"training, {tokens:,} atoms of like size", sizes, Batches(sizes, tokens).epoch(0))
+    generator = np.random.default_rng(0)
+    for count, tokens, device in ((1_000, 256, "CPU"), (10_000, 256, "CPU"), (10_000, 16384, "GPU")):
+        drawn = generator.choice(sizes, count)
+        batches = [places.numpy() for places in by_size(torch.as_tensor(drawn), tokens, PAIRS)]
+        report(f"sampling {count:,}, {tokens:,} atoms ({device})", drawn, batches)
 
 
-def report(name: str, batches: Batches, tokens: int | None) -> None:
-    real = batches.sizes.sum()
-    fill = f"{batches.padding * real / len(batches) / tokens:.1%}" if tokens else ""
-    each = len(batches.sizes) / len(batches)
-    print(f"{name:<44}{len(batches):>8}{each:>11.1f}{batches.padding:>13.4f}{fill:>8}")
+def report(name: str, sizes: NDArray, batches: Sequence[NDArray], length: int | None = None) -> None:
+    atoms, pairs = padded(sizes, batches, length)
+    print(f"| {name} | {len(batches):,} | {len(sizes) / len(batches):.1f} | {atoms:.2f} | {pairs:.2f} |")
 
 
 def best(job: Callable[[], object], repeats: int = 5) -> float:
@@ -57,7 +72,7 @@ def best(job: Callable[[], object], repeats: int = 5) -> float:
 def speed(data: Dataset) -> None:
     store = data.store
     opened = best(lambda: Store.open(store.path))
-    print(f"open {opened * 1e3:.2f} ms; verify {best(store.verify, 3) * 1e3:.0f} ms")
+    print(f"\nopen {opened * 1e3:.2f} ms; verify {best(store.verify, 3) * 1e3:.0f} ms")
     for tokens in (1024, 4096, 16384):
         batches = Batches(store.sizes[data.train], tokens, rows=data.train)
         chosen = batches.epoch(0)[:200]

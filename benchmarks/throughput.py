@@ -13,7 +13,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,6 @@ from numpy.typing import NDArray
 from coset.data.batches import Batches
 from coset.data.catalog import Dataset, open_dataset
 from coset.diffusion import Diffusion
-from coset.metrics.evaluate import evaluate
-from coset.model import load
 from coset.molecule import Vocabulary
 from coset.networks.precision import bf16_slowdown, set_trunk_precision, usable_precision
 from coset.noise import Noise
@@ -33,6 +30,7 @@ from coset.samplers.generate import Generator, Sampling
 from coset.samplers.grids import power_grid
 from coset.samplers.sample import empty_cloud, sample
 from coset.samplers.sizes import SizeDistribution
+from equal_quality import quality
 
 LARGEST = {"qm9-sample": 29, "drug-like": 181}  # of QM9 and of GEOM-Drugs, to which the public code pads
 MOLECULES = {"qm9-sample": 64, "drug-like": 24}  # drawn, and seen in training, a round
@@ -121,21 +119,6 @@ def table(names: list[str], rounds: int, compiled: bool) -> None:
             print(
                 f"| {name} | {about} | {what} | {plain:.2f} | {ours:.2f} | {ratio:.1f} | {len(loops.rows) / ours:.1f} |"
             )
-
-
-def quality(count: int = 1000) -> None:
-    """Of the packaged model: the same sizes and noise, padded in float32 and bucketed in bf16."""
-    model = load("qm9")
-    told = {"plain": ("fp32", replace(model.sampling(), tokens=29 * 64)), "ours": ("bf16", model.sampling())}
-    print(f"\n| {count} molecules of qm9, 100 steps | atoms stable | molecules stable | valid | connected |")
-    print("|---|---|---|---|---|")
-    for name, (precision, sampling) in told.items():
-        set_trunk_precision(model.diffusion, usable_precision(precision, "cpu"))
-        generator = Generator(model.diffusion, model.vocabulary, model.sizes, sampling)
-        found = dict(generator.draw(0, torch.arange(count)))
-        counts = evaluate([found[i] for i in range(count)], None).counts
-        shown = (f"{counts[each]:,}" for each in ("stable_atoms", "stable_molecules", "valid", "connected"))
-        print(f"| {name} | {' | '.join(shown)} |")
 
 
 def flags() -> str:

@@ -57,8 +57,9 @@ class Batches:
                     "or leave such molecules out."
                 )
         # Ranked sizes are the same in every epoch, and so are the cuts.
-        self._ranked = np.sort(self.sizes)
-        self._cuts = _cuts(self._ranked, tokens, molecules, pairs)
+        ranked = np.sort(self.sizes)
+        self._cuts = _cuts(ranked, tokens, molecules, pairs)
+        self._largest = ranked[self._cuts[1:] - 1]
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -67,15 +68,16 @@ class Batches:
     @property
     def padding(self) -> float:
         """Padded over real atoms of an epoch; 1 is no waste."""
-        largest = self._ranked[self._cuts[1:] - 1]
-        return float((np.diff(self._cuts) * largest).sum() / self._ranked.sum())
+        return float((np.diff(self._cuts) * self._largest).sum() / self.sizes.sum())
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """The batches of one epoch, each the rows of its molecules."""
         # Raw output of a counter-based generator: the same in every version of NumPy.
         bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
-        ties = bits.random_raw(len(self.sizes)) >> np.uint64(16)
-        ranking = np.argsort(self.sizes.astype(np.uint64) << np.uint64(48) | ties, kind="stable")
+        keys = bits.random_raw(len(self.sizes))  # in place from here on: there may be millions
+        keys >>= np.uint64(16)
+        keys |= self.sizes.astype(np.uint64) << np.uint64(48)
+        ranking = np.argsort(keys, kind="stable")
         batches = np.split(self.rows[ranking], self._cuts[1:-1])
         return [batches[i] for i in np.argsort(bits.random_raw(len(batches)), kind="stable")]
 

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Field, Network
+from coset.networks.attention import attend
 from coset.networks.embeddings import AtomTokens, DistanceKernels, TimeEmbedding, with_told
 from coset.networks.precision import trunk_autocast
 from coset.recomputing import lean
@@ -74,8 +75,7 @@ class Attention(nn.Module):
     def forward(self, tokens: Float[Tensor, "b n w"], keys: Tensor) -> Float[Tensor, "b n w"]:
         b, n, w = tokens.shape
         q, k, v = self.qkv(tokens).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-        return self.out(mixed.transpose(1, 2).reshape(b, n, w))
+        return self.out(attend(q, k, v, keys).transpose(1, 2).reshape(b, n, w))
 
 
 class Block(nn.Module):

@@ -10,11 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coset.cloud import Cloud
+from coset.networks.bumps import summed_bumps
 from coset.recomputing import is_lean, lean
 
-# Largest exponent of a bump. On a CPU the exponential of what underflows takes 25 times as long, and subnormal numbers
-# slow matrix products some forty times.
-FARTHEST = 40.0
 ROWS = 32  # atoms whose kernels are made at once where memory is short: of all pairs they need most of it
 
 
@@ -61,8 +59,7 @@ class DistanceKernels(nn.Module):
     ) -> Float[Tensor, "b m k"]:
         """Of some of the atoms."""
         widths = self.widths.abs() + 0.01
-        exponents = ((_between(some, x)[..., None] - self.means) / (math.sqrt(2) * widths)).square()
-        bumps = torch.einsum("bijk,bj->bik", torch.exp(-exponents.clamp_max(FARTHEST)), mask[..., 0])
+        bumps = summed_bumps(_between(some, x), self.means, 1 / (math.sqrt(2) * widths), mask[..., 0])
         return bumps / (math.sqrt(2 * math.pi) * widths * mask.sum(1, keepdim=True))
 
 

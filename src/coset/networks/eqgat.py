@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from coset.cloud import Cloud, center
 from coset.interfaces import Field, Network
-from coset.networks.embeddings import FARTHEST, with_told
+from coset.networks.bumps import FARTHEST
+from coset.networks.embeddings import with_told
 from coset.networks.messages import PairLinear, real_pairs
 from coset.networks.precision import trunk_autocast
 from coset.recomputing import lean

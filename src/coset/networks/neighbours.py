@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coset.networks.embeddings import FARTHEST, squared_distances
+from coset.networks.bumps import FARTHEST
+from coset.networks.embeddings import squared_distances
 
 SMALLEST = 1e-6  # added to squares before the root is taken, so that its gradient is finite (and zero) at zero
 

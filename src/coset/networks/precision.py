@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,27 @@ def set_trunk_precision(module: nn.Module, precision: str) -> None:
         raise ValueError(f"precision must be 'bf16' or 'fp32'; got {precision!r}")
     for part in module.modules():
         part.trunk_bf16 = precision == "bf16"  # type: ignore[assignment]
+
+
+@contextmanager
+def run_in(module: nn.Module, precision: str | None) -> Iterator[None]:
+    """The networks inside `module` in this precision for a while, then as they were; None changes nothing.
+
+    Raises ValueError as `set_trunk_precision` does.
+    """
+    before = [(part, getattr(part, "trunk_bf16", False)) for part in module.modules()]
+    try:
+        if precision is not None:
+            set_trunk_precision(module, precision)
+        yield
+    finally:
+        for part, bf16 in before:
+            part.trunk_bf16 = bf16  # type: ignore[assignment]
+
+
+def precision_of(module: nn.Module) -> str:
+    """ "bf16" where any network inside `module` runs its trunk so, else "fp32"."""
+    return "bf16" if any(getattr(part, "trunk_bf16", False) for part in module.modules()) else "fp32"
 
 
 def trunk_autocast(module: nn.Module, like: Tensor) -> torch.autocast:
