@@ -18,8 +18,10 @@ from coset.conditions.table import Range
 from coset.diffusion import Diffusion
 from coset.model_files import CONFORMERS, fill, read_model, save_model, unfit
 from coset.molecule import Molecule, Vocabulary
+from coset.networks.precision import precision_of, run_in
 from coset.recipes.registry import build, find_recipe
-from coset.samplers.generate import Generator, Sampling
+from coset.samplers.generate import Generator
+from coset.samplers.sampling import Sampling
 from coset.samplers.sizes import SizeDistribution
 
 SAMPLER = ("solver", "eta", "grid", "grid_power", "churn", "late", "until")  # what a card may recommend, as a whole
@@ -73,9 +75,9 @@ class Model:
     def sample(self, n: int, seed: int = 0, **options: Any) -> list[Molecule]:
         """n molecules; molecule i depends on the seed and i alone.
 
-        options: fields of `Sampling` (steps=100, solver, eta, grid, churn, atoms, ...: see `sampling`), and keep, fix
-        and progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit; warns
-        (`UnseenSize`) of sizes the model never saw.
+        options: fields of `Sampling` (steps=100, solver, eta, grid, churn, atoms, ...: see `sampling`), and keep, fix,
+        precision and progress of `draw`. Raises ValueError for n < 1, impossible sizes and options that do not fit;
+        warns (`UnseenSize`) of sizes the model never saw.
         """
         return self.draw(n, seed, **options).molecules
 
@@ -88,25 +90,19 @@ class Model:
         fix: Molecule | None = None,
         conditions: Mapping[str, Any] | Asked | None = None,
         first: int = 0,
+        precision: str | None = None,
         **options: Any,
     ) -> Drawn:
         """As `sample`, with the counts. keep: draws on until n molecules pass it. progress: told (kept, drawn).
-        first: number of the first molecule; others than these n are those of other calls.
+        first: number of the first molecule; others than these n are those of other calls. precision: of the network's
+        inside, "fp32" or "bf16"; without it as the device has it, fp32 on a CPU and bf16 on a GPU.
 
         fix: atoms to draw around (`samplers.fragments.read_fragment`), which come first, unmoved, in every molecule.
         conditions: what the molecules shall be, such as composition="C6H8O2" (see `asked`); guidance, an option of
         `Sampling`, says how strongly. Warns (`Unlikely`) of values beyond the training data's. Raises ValueError too
         for a fragment or a condition that does not fit, and where fewer than 1 in 200 of the first thousand pass.
         """
-        if not 1 <= n <= MOST_MOLECULES:
-            raise ValueError(f"the number of molecules must be at least 1 and at most {MOST_MOLECULES:,}; got {n}")
-        if not -(2**63) < seed < 2**63 - 1:
-            raise ValueError(f"a seed must fit into 64 bits; got {seed}")
-        if isinstance(self.diffusion, Autoencoding):
-            raise ValueError(
-                f"{self.name} is an autoencoder and draws no molecules; train a latent diffusion around it, such as "
-                "coset train radm_gnn --set codec=PATH"
-            )
+        self._check(n, seed)
         sampling, asked = self.sampling(**options), None
         if conditions is not None:
             asked = conditions if isinstance(conditions, Asked) else self.asked(conditions)
@@ -124,21 +120,35 @@ class Model:
 
         generator = Generator(self.diffusion, self.vocabulary, self.sizes, sampling, advance, fix, asked)
         kept: dict[int, Molecule] = {}
-        for numbers in _portions(first, n, endless=keep is not None):
-            for number, molecule in generator.draw(seed, numbers):
-                counts["drawn"] += 1
-                if keep is None or keep(molecule):
-                    kept[number] = self._named(molecule, sampling)
-                    counts["passed"] = len(kept)
-            if len(kept) >= n:
-                break
-            if counts["drawn"] >= 1000 and 200 * len(kept) < counts["drawn"]:
-                raise ValueError(
-                    f"only {len(kept)} of {counts['drawn']} drawn molecules passed the filter, {n} were asked for; "
-                    "use more steps, another model, or a weaker filter"
-                )
+        with run_in(self.diffusion, precision):
+            about = self._about(sampling)
+            for numbers in _portions(first, n, endless=keep is not None):
+                for number, molecule in generator.draw(seed, numbers):
+                    counts["drawn"] += 1
+                    if keep is None or keep(molecule):
+                        kept[number] = replace(molecule, properties={**molecule.properties, **about})
+                        counts["passed"] = len(kept)
+                if len(kept) >= n:
+                    break
+                if counts["drawn"] >= 1000 and 200 * len(kept) < counts["drawn"]:
+                    raise ValueError(
+                        f"only {len(kept)} of {counts['drawn']} drawn molecules passed the filter, {n} were asked for; "
+                        "use more steps, another model, or a weaker filter"
+                    )
         molecules = [kept[number] for number in sorted(kept)[:n]]
         return Drawn(molecules, int(counts["drawn"]), len(kept), tuple(generator.redrawn))
+
+    def _check(self, n: int, seed: int) -> None:
+        """Raises ValueError where so many molecules of this seed, or any of this model, cannot be drawn."""
+        if not 1 <= n <= MOST_MOLECULES:
+            raise ValueError(f"the number of molecules must be at least 1 and at most {MOST_MOLECULES:,}; got {n}")
+        if not -(2**63) < seed < 2**63 - 1:
+            raise ValueError(f"a seed must fit into 64 bits; got {seed}")
+        if isinstance(self.diffusion, Autoencoding):
+            raise ValueError(
+                f"{self.name} is an autoencoder and draws no molecules; train a latent diffusion around it, such as "
+                "coset train radm_gnn --set codec=PATH"
+            )
 
     def asked(self, conditions: Mapping[str, Any]) -> Asked:
         """Conditions as the network is told of them. composition: a formula with its hydrogens; pattern: a substructure
@@ -166,14 +176,22 @@ class Model:
         """Writes PATH.safetensors, and beside it PATH.json: the card, with the SHA-256 of the weights."""
         save_model(self.diffusion, self.card, path, dtype)
 
-    def _named(self, molecule: Molecule, sampling: Sampling) -> Molecule:
-        about = {"model": self.name, "steps": sampling.steps, "solver": sampling.solver, "eta": sampling.randomness}
+    def _about(self, sampling: Sampling) -> dict[str, Any]:
+        """What a molecule's record says of how it was drawn: what is as it always is is left out."""
+        about: dict[str, Any] = {
+            "model": self.name,
+            "steps": sampling.steps,
+            "solver": sampling.solver,
+            "eta": sampling.randomness,
+        }
         about |= {"grid": sampling.grid} | ({"grid_power": sampling.grid_power} if sampling.grid == "power" else {})
         about |= {"churn": sampling.churn} if sampling.churn > 1 else {}
         about |= {"guidance": sampling.guidance} if sampling.guidance != 1 else {}
-        about |= {"late": sampling.late} if sampling.late is not None else {}
+        about |= {name: value for name in ("late", "until") if (value := getattr(sampling, name)) is not None}
         about |= {"resample": sampling.resample} if sampling.resample > 1 else {}
-        return replace(molecule, properties={**molecule.properties, **about})
+        precision = precision_of(self.diffusion)
+        about |= {"precision": precision} if precision != "fp32" else {}
+        return about | ({"compiled": "yes"} if sampling.compile else {})
 
 
 def _sampling(options: dict[str, Any]) -> Sampling:
@@ -182,7 +200,8 @@ def _sampling(options: dict[str, Any]) -> Sampling:
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
-            f"unknown option {', '.join(unknown)}; valid ones are {', '.join(known)}, keep, fix, conditions, progress"
+            f"unknown option {', '.join(unknown)}; valid ones are {', '.join(known)}, keep, fix, conditions, "
+            "precision, progress"
         )
     return Sampling(**options)
 

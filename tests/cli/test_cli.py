@@ -46,6 +46,16 @@ def test_sample_then_evaluate(run, tmp_path):
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 
+def test_precision_is_an_option_and_told_in_the_file(run, tmp_path):
+    told = []
+    for more in ([], ["--precision", "bf16"]):
+        assert run("sample", "-n", 2, "--steps", 2, *more, "-o", tmp_path / "m.sdf")[0] == 0
+        told.append([molecule.properties.get("precision") for molecule in read(tmp_path / "m.sdf")])
+    assert told == [[None] * 2, ["bf16"] * 2]
+    code, _, err = run("sample", "-n", 1, "--precision", "fp8", "-o", tmp_path / "m.sdf")
+    assert code == 2 and "fp8" in err
+
+
 @pytest.mark.parametrize("name", ["m.xyz", "m.smi", "m.sdf.gz"])
 def test_other_formats(run, tmp_path, name):
     code, _, _ = run("sample", "-n", 2, "--steps", 2, "-o", tmp_path / name)

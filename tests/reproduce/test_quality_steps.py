@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,16 @@ from coset.model import Model
 from coset.molecule import QM9
 from coset.recipes.registry import build, find_recipe
 from coset.reproduce import quality_steps
-from coset.reproduce.quality_steps import Study, calls_of, parse_sampler, reference_name, row_name, run, sampler_name
+from coset.reproduce.quality_steps import (
+    Study,
+    Teacher,
+    calls_of,
+    parse_sampler,
+    reference_name,
+    row_name,
+    run,
+    sampler_name,
+)
 from coset.samplers.generate import Sampling
 from coset.samplers.sizes import SizeDistribution
 
@@ -34,6 +44,7 @@ def model():
         ("multistep log_snr", {"solver": "multistep", "grid": "log_snr"}),
         ("ancestral karras churn=1.4", {"grid": "karras", "churn": 1.4}),
         ("ancestral eta=0 grid_power=2", {"eta": 0.0, "grid_power": 2.0}),
+        ("renewed karras until=0.1", {"solver": "renewed", "grid": "karras", "until": 0.1}),
     ],
 )
 def test_a_sampler_and_its_words(words, options):
@@ -113,6 +124,29 @@ def test_the_cards_own_sampler_comes_first(tmp_path, model, monkeypatch):
     assert list(record.rows) == ["ancestral karras churn=1.4, 1 step", "ancestral, 1 step"]
     assert "compared with no data" in (tmp_path / "report.md").read_text()
     assert all(row["distances"] == {} for row in record.rows.values())
+
+
+def test_a_student_stands_beside_its_teacher(tmp_path, model):
+    own = {"solver": "renewed", "grid": "karras", "steps": 3, "until": 0.1}
+    student = replace(model, card={**model.card, "name": "student", "sampling": own})
+    teacher = Teacher(model, (3, 2))
+    record = run(Study(2, reference="none"), student, tmp_path, steps=[1], teacher=teacher)
+    assert list(record.rows) == [
+        "renewed karras until=0.1, 1 step",
+        "teacher, ancestral karras churn=1.4, 3 steps",
+        "teacher, ancestral karras churn=1.4, 2 steps",
+    ]
+    assert record.settings["teacher"] == "tiny" and record.settings["model"] == "student"
+    text = (tmp_path / "report.md").read_text()
+    assert "drawn with student" in text and "and its teacher tiny" in text and "--teacher tiny" in text
+    shown = [line.split(" | ")[:3] for line in text.splitlines() if "karras" in line]
+    assert shown == [
+        ["| renewed karras until=0.1", "1", "2"],
+        ["| teacher: ancestral karras churn=1.4", "2", "3"],
+        ["| teacher: ancestral karras churn=1.4", "3", "4"],
+    ]
+    with pytest.raises(ValueError, match="rows of other settings"):
+        run(Study(2, reference="none"), student, tmp_path, steps=[1])
 
 
 def test_rows_of_other_weights_or_studies_are_not_taken_for_these(tmp_path, model):

@@ -46,6 +46,12 @@ def test_parts_of_a_sampling_job_are_the_molecules_of_one_call(tmp_path):
         assert np.array_equal(molecule.numbers, other.numbers)
 
 
+def test_a_sampling_job_draws_in_the_precision_it_was_given(tmp_path):
+    path = tmp_path / "some.sdf.gz"
+    Molecules("qm9", seed=2, options={**OPTIONS, "precision": "bf16"}).opened("cpu")(range(2), path)
+    assert [molecule.properties["precision"] for molecule in read(path)] == ["bf16", "bf16"]
+
+
 def test_parts_of_a_job_of_conformers_are_the_lines_of_one_file(tmp_path):
     (tmp_path / "some.smi").write_text("CCO ethanol\nXX bad\nC[C@H](N)C(=O)O alanine\nCCC propane\n")
     asked = requests(str(tmp_path / "some.smi"))

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import typer
+
+PRECISION = "Of the network's inside; fp32 on a CPU and bf16 on a GPU without."
+Precision = Annotated[Literal["fp32", "bf16"] | None, typer.Option(help=PRECISION)]
+COMPILE = "Compile the steps: a minute or more to begin, for many molecules."
+Compile = Annotated[bool, typer.Option("--compile", help=COMPILE)]
+
 
 def resolve_device(device: str) -> str:
     """ "auto" is the GPU if there is one. Raises ValueError for a GPU that is not there."""
@@ -14,6 +23,14 @@ def resolve_device(device: str) -> str:
     if device.split(":")[0] not in ("cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda; got {device!r}")
     return device
+
+
+def check_precision(precision: str | None, device: str) -> None:
+    """Warns of bf16 on a CPU that only emulates it."""
+    from coset.networks.precision import usable_precision
+
+    if precision is not None and usable_precision(precision, device) != precision:
+        warn("this CPU only emulates bf16, which is many times slower than --precision fp32")
 
 
 def warn(sentence: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from coset.cli.display import progress_bar, say
 from coset.cli.fixing import Fix, Fixing, Resample
-from coset.cli.options import resolve_device
+from coset.cli.options import Compile, Precision, check_precision, resolve_device
 from coset.cli.shards import Count, Only, OnRay, Workers, sample_shards, workforce
 from coset.cli.wishes import Composition, Guidance, Like, Property, Substructure, heeded, tell, wishes
 
@@ -56,6 +56,8 @@ def sample(
     workers: Workers = None,
     shard: Only = None,
     ray: OnRay = False,
+    precision: Precision = None,
+    compile: Compile = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:  # fmt: skip
     """Draw molecules and write them with bonds, seed, model and quality flags.
@@ -63,7 +65,7 @@ def sample(
     Without --solver, --eta, --grid, --grid-power, --churn, --late and --until the model's card says how.
     """
     options = {"solver": solver, "eta": eta, "grid": grid, "grid_power": grid_power, "churn": churn, "late": late}
-    options |= {"steps": steps, "until": until}
+    options |= {"steps": steps, "until": until, "precision": precision, "compile": compile or None}
     options = {name: value for name, value in options.items() if value is not None}
     options |= {"atoms": atoms, "resample": resample, "guidance": guidance}
     force = workforce(shards, workers, shard, ray, {"--keep": keep, "--relax": relax, "--fix": fix})
@@ -73,6 +75,7 @@ def sample(
     from coset.model import load
 
     where = resolve_device(device)
+    check_precision(precision, where)
     trained = load(model, "cpu" if force else where)
     conditions = heeded(trained, asked, atoms)
     if force and shards:

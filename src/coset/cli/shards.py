@@ -54,9 +54,9 @@ def sample_shards(
     from coset.metrics.protocol import protocol_of
     from coset.scale.making import Molecules
 
-    sampler = {key: value for key, value in options.items() if key not in ("conditions", "keep", "fix")}
+    sampler = {key: value for key, value in options.items() if key not in ("conditions", "keep", "fix", "precision")}
     about = {"seed": seed, "model": _key(trained), **asdict(trained.sampling(**sampler)), "bonds": bonds}
-    about |= {"conditions": options.get("conditions")}
+    about |= {"conditions": options.get("conditions"), "precision": options.get("precision")}
     maker = Molecules(model, seed, options, bonds, protocol_of(trained.vocabulary.numbers))
     found = _made(maker, range(n), about, out, shards, force, device)
     if again := sum(record["redrawn"] for record in found):

@@ -17,13 +17,14 @@ from coset.metrics.reference import REFERENCES, Reference, kept_reference, load_
 from coset.model import SAMPLER, Model
 from coset.reproduce.plots import NO_PLOT, save_figure
 from coset.reproduce.record import Record, heading, markdown_table
-from coset.samplers.generate import GRIDS, Sampling
+from coset.samplers.sampling import GRIDS, Sampling
 from coset.samplers.solvers import SOLVERS
 from coset.training.checkpoint import tensor_crc
 
 NAME = "quality-steps"
 SAMPLERS = ("ancestral", "ancestral karras churn=1.4", "heun karras", "multistep log_snr")
 STEPS = (10, 20, 50, 100, 250, 500, 1000)
+TEACHER_STEPS = (4, 10, 25, 50, 100)
 RATES = {
     "atom_stability": "atoms stable %",
     "molecule_stability": "molecules stable %",
@@ -46,6 +47,14 @@ class Study:
         return None if self.reference == "none" else load_reference(self.reference)
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """The model that a student of few steps was tuned from, with steps of its own; drawn from as its card says."""
+
+    model: Model
+    steps: Sequence[int] = TEACHER_STEPS
+
+
 def run(
     study: Study,
     model: Model,
@@ -53,31 +62,41 @@ def run(
     samplers: Sequence[str] | None = None,
     steps: Sequence[int] = STEPS,
     begin: Callable[[str], Callable[[float], None]] = lambda row: lambda done: None,
+    teacher: Teacher | None = None,
 ) -> Record:
     """Draws and scores the rows that are not there yet, and writes the report anew after each.
 
-    samplers: each in words (`parse_sampler`); by default what the model's card recommends, and `SAMPLERS`. Further
-    samplers and steps join the rows that are there. Raises ValueError for samplers and steps that cannot be, before
-    anything is drawn, and where the folder holds the rows of another model or study.
+    samplers: each in words (`parse_sampler`); by default what the model's card recommends, and `SAMPLERS` too where
+    there is no teacher, whose rows stand beside the model's. Further samplers and steps join the rows that are there.
+    Raises ValueError for samplers and steps that cannot be, before anything is drawn, and where the folder holds the
+    rows of another model or study.
     """
-    asked = SAMPLERS if samplers is None else samplers
+    asked = (() if teacher else SAMPLERS) if samplers is None else samplers
     plans = [Sampling(**parse_sampler(text)) for text in asked]
     if samplers is None:
         plans.insert(0, model.sampling())
-    rows = {row_name(plan): plan for each in plans for count in steps for plan in [replace(each, steps=count)]}
-    known = study.known()
+    rows = {row_name(plan): (model, plan) for each in plans for plan in _at_steps(each, steps)}
     about = {"model": model.name, "weights": fingerprint(model), **asdict(study)}
-    record = Record.open(NAME, folder, about)
-    for row, plan in rows.items():
+    if teacher:
+        taught = _at_steps(teacher.model.sampling(), teacher.steps)
+        rows |= {f"teacher, {row_name(plan)}": (teacher.model, plan) for plan in taught}
+        about |= {"teacher": teacher.model.name, "teacher_weights": fingerprint(teacher.model)}
+    known, record = study.known(), Record.open(NAME, folder, about)
+    for row, (drawn, plan) in rows.items():
         if row not in record.rows:
-            record.add(row, _row(study, model, plan, known, begin(row)))
+            who = "teacher: " if row.startswith("teacher, ") else ""
+            record.add(row, _row(study, drawn, plan, known, begin(row), who))
             write_report(record, known)
     write_report(record, known)
     return record
 
 
+def _at_steps(sampling: Sampling, steps: Sequence[int]) -> list[Sampling]:
+    return [replace(sampling, steps=count) for count in steps]
+
+
 def parse_sampler(text: str) -> dict[str, Any]:
-    """Options of `Sampling` in words: a solver's name, a grid's, and eta=, grid_power=, churn=, late= with a number.
+    """Options of `Sampling` in words: a solver's name, a grid's, and others with a number, such as until=0.1.
 
     "heun karras", "ancestral churn=1.4". What is left out is as `Sampling` has it. Raises ValueError.
     """
@@ -103,7 +122,8 @@ def sampler_name(sampling: Sampling) -> str:
     usual = {field.name: field.default for field in fields(Sampling)}
     words = [sampling.solver, sampling.grid] if sampling.grid != usual["grid"] else [sampling.solver]
     eta = None if sampling.randomness == Sampling(solver=sampling.solver).randomness else sampling.eta
-    numbers = {"eta": eta, "grid_power": sampling.grid_power, "churn": sampling.churn, "late": sampling.late}
+    numbers = {"eta": eta, "grid_power": sampling.grid_power, "churn": sampling.churn}
+    numbers |= {"late": sampling.late, "until": sampling.until}
     if sampling.grid != "power":
         del numbers["grid_power"]
     return " ".join(
@@ -137,7 +157,7 @@ def fingerprint(model: Model) -> str:
 
 
 def _row(
-    study: Study, model: Model, plan: Sampling, known: Reference | None, update: Callable[[float], None]
+    study: Study, model: Model, plan: Sampling, known: Reference | None, update: Callable[[float], None], who: str
 ) -> dict[str, Any]:
     options = {name: getattr(plan, name) for name in SAMPLER}
     begun = time.monotonic()
@@ -147,7 +167,7 @@ def _row(
     seconds = time.monotonic() - begun
     report = evaluate(drawn.molecules, known, protocol=None if known else protocol_of(model.vocabulary.numbers))
     return {
-        "sampler": sampler_name(plan),
+        "sampler": who + sampler_name(plan),
         "sampling": {"steps": plan.steps, **options},
         "calls": calls_of(plan),
         "seconds": round(seconds / study.molecules, 5),
@@ -161,22 +181,23 @@ def write_report(record: Record, known: Reference | None) -> None:
     """report.md and, where matplotlib is installed, figure.svg."""
     s, samplers = record.settings, list(dict.fromkeys(row["sampler"] for row in record.rows.values()))
     rows = sorted(record.rows.values(), key=lambda row: (samplers.index(row["sampler"]), row["calls"]))
-    text = heading(
-        record,
-        f"{s['molecules']:,} molecules a row, drawn with {s['model']} (CRC-32 of the weights {s['weights']})",
-        str(s["seed"]),
-        f"compared with {s['reference']}" if known else "compared with no data",
-        f" --model {s['model']} -n {s['molecules']} --seed {s['seed']} --reference {s['reference']}",
-    )
+    drawn = f"{s['model']} (CRC-32 of the weights {s['weights']})"
+    command = f" --model {s['model']} -n {s['molecules']} --seed {s['seed']} --reference {s['reference']}"
+    if "teacher" in s:
+        drawn += f" and its teacher {s['teacher']} ({s['teacher_weights']})"
+        command += f" --teacher {s['teacher']}"
+    data = f"compared with {s['reference']}" if known else "compared with no data"
+    budget = f"{s['molecules']:,} molecules a row, drawn with {drawn}"
+    text = heading(record, budget, str(s["seed"]), data, command)
     distances = sorted({name for row in rows for name in row["distances"]} - UNTOLD)
     headings = ["sampler", "steps", "network calls", *RATES.values(), *(_title(name) for name in distances)]
     lines = [_line(row, distances) for row in rows]
     if known:
         lines.append(_line_of_data(known, distances, s["molecules"]))
-    drawn = save_figure(record.folder / "figure.svg", lambda axes: _figure(axes, rows), panels=2)
+    shown = save_figure(record.folder / "figure.svg", lambda axes: _figure(axes, rows), panels=2)
     with atomic_write(record.folder / "report.md") as file:
         file.write(text + markdown_table([*headings, "seconds a molecule"], lines) + NOTES)
-        file.write("\n![Quality against network calls](figure.svg)\n" if drawn else f"\n{NO_PLOT}.\n")
+        file.write("\n![Quality against network calls](figure.svg)\n" if shown else f"\n{NO_PLOT}.\n")
 
 
 NOTES = """

@@ -78,7 +78,7 @@ class Fixed:
         """The diffusion whose every estimate holds the fragment. Its codec must encode each atom on its own."""
         device = next(diffusion.parameters()).device
         known = diffusion.codec.encode(_clean(self.fragment, vocabulary).to(device))
-        growth = Growth.of(self.fragment, unit=diffusion.codec.unit)
+        growth = Growth.of(self.fragment, unit=diffusion.codec.unit).to(device)
         schedule = bounding_schedule(diffusion.process)
         denoiser = Anchored(diffusion.denoiser, known.x[0], known.h[0], growth, schedule)
         return diffusion.having(denoiser=denoiser)

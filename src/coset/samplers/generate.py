@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -15,18 +15,17 @@ from coset.cloud import Cloud, Condition
 from coset.diffusion import Diffusion
 from coset.molecule import FARTHEST, Molecule, Vocabulary
 from coset.noise import Noise
-from coset.samplers.batches import by_size
+from coset.samplers.batches import by_size, rounded, shape_of
+from coset.samplers.compiled import GRAIN, compiled
 from coset.samplers.fixed import Fixed
 from coset.samplers.grids import karras_grid, log_snr_grid, power_grid
 from coset.samplers.guidance import guided
 from coset.samplers.resampled import Resampled
-from coset.samplers.sample import empty_cloud, sample
+from coset.samplers.sample import as_they_are, empty_cloud, sample
+from coset.samplers.sampling import Sampling
 from coset.samplers.sizes import SizeDistribution
 from coset.samplers.solvers import SOLVERS, Churned, Phases, Solver, WithEta, schedule_of
 
-MOST_STEPS, MOST_CHURN, MOST_GUIDANCE = 100_000, 100, 100
-GRIDS = ("power", "karras", "log_snr")
-PAIRS = 2**19  # of atoms in a batch: half a gigabyte for every 256 channels of them
 ATTEMPTS = 10  # a model that gives no finite molecule in ten draws is broken, not unlucky
 
 
@@ -41,67 +40,6 @@ class Wishes(Protocol):
 
     @property
     def sizes(self) -> Int[Tensor, "m"] | None: ...
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How molecules are drawn.
-
-    steps: grid steps from noise to data; a molecule takes one network call more, and two a step with "heun". solver:
-    "ancestral", "renewed" (for consistency models), or of second order "multistep" (DPM-Solver++ 2M) and "heun". eta: 1
-    ancestral, 0 deterministic (DDIM); by default 1 for the ancestral solver and 0 for the others. grid: "power" in
-    time, "karras" or "log_snr". grid_power: 1 is the published uniform grid; above it the last steps are shorter, which
-    helps where steps are few. churn: noise added before each step (`Churned`), 1 for none. late: noise (Angstrom) below
-    which steps are ancestral, whatever they are above it. until: noise (Angstrom) at which the last call is made, the
-    end of the chain without it; its estimate is the molecule, which is for few steps and for models whose types are
-    estimated. resample: how often each step is made, with noise between (`Resampled`): what is drawn around fixed atoms
-    fits them better, at as many times the cost. atoms: size of every molecule; p(N) of the training data without it.
-    guidance: how strongly conditions are followed (`Guided`), 1 as in training. final_noise: EDM's noise on the last
-    positions. tokens: padded atoms in a batch, by the device without it; pairs: padded pairs of atoms beside it. A
-    molecule above either is drawn alone, and no molecule depends on them.
-    """
-
-    steps: int = 100
-    solver: str = "ancestral"
-    eta: float | None = None
-    grid: str = "power"
-    grid_power: float = 1.5
-    churn: float = 1.0
-    late: float | None = None
-    until: float | None = None
-    resample: int = 1
-    guidance: float = 1.0
-    atoms: int | None = None
-    final_noise: bool = False
-    tokens: int | None = None
-    pairs: int = PAIRS
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "atoms", "tokens", "pairs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}")
-        if self.solver not in SOLVERS:
-            raise ValueError(f"unknown solver {self.solver!r}; choose one of {', '.join(SOLVERS)}")
-        if self.grid not in GRIDS:
-            raise ValueError(f"unknown grid {self.grid!r}; choose one of {', '.join(GRIDS)}")
-        if not 1 <= self.churn <= MOST_CHURN:
-            raise ValueError(f"churn must lie between 1 (no noise added) and {MOST_CHURN}; got {self.churn}")
-        if self.churn > 1 and self.solver == "multistep":
-            raise ValueError("churn makes multistep forget the step before; use the ancestral or heun solver with it")
-        if self.late is not None and not 0 < self.late < float("inf"):
-            raise ValueError(f"late is a noise level in Angstrom, above 0; got {self.late}")
-        if not abs(self.guidance) <= MOST_GUIDANCE:
-            raise ValueError(f"guidance must lie between {-MOST_GUIDANCE} and {MOST_GUIDANCE}; got {self.guidance}")
-        if self.until is not None and (self.grid == "power" or not self.until > 0):
-            raise ValueError(f"until is a noise level in Angstrom, for the karras or log_snr grid; got {self.until}")
-        if self.steps > MOST_STEPS:
-            raise ValueError(f"steps must be at most {MOST_STEPS:,} (1,000 is what papers use); got {self.steps}")
-
-    @property
-    def randomness(self) -> float:
-        """eta as given, or the solver's own."""
-        return self.eta if self.eta is not None else float(self.solver == "ancestral")
 
 
 def _grid(diffusion: Diffusion, sampling: Sampling) -> Float[Tensor, "k"]:
@@ -170,13 +108,16 @@ class Generator:
         self._device = next(diffusion.parameters()).device
         # On a CPU the tensors of a batch should stay in its caches (256 atoms: three times as fast as 4,096).
         self._tokens = sampling.tokens or (16_384 if self._device.type == "cuda" else 256)
+        graphs = sampling.compile and self._device.type == "cuda"
+        self._grain = sampling.grain or (GRAIN if graphs else 1)
+        self._through = compiled(graphs) if sampling.compile else as_they_are
 
     def draw(self, seed: int, numbers: Int[Tensor, "m"]) -> Iterator[tuple[int, Molecule]]:
         """The molecules with these numbers, as (number, molecule), batch by batch from the smallest size up."""
         for attempt in range(ATTEMPTS):
             failed = [numbers[:0]]
-            for batch in self._batches(seed, numbers):
-                finite, molecules = self._molecules(seed, batch, attempt)
+            for batch, sizes in self._batches(seed, numbers):
+                finite, molecules = self._molecules(seed, batch, sizes, attempt)
                 failed.append(batch[~finite])
                 yield from zip(batch[finite].tolist(), molecules, strict=True)
             numbers = torch.cat(failed)
@@ -200,28 +141,38 @@ class Generator:
             return self._asked.sizes[numbers % len(self._asked.sizes)]
         return self.sizes.sample(self._noise(seed, numbers, 0).fork(0)).cpu()
 
-    def _batches(self, seed: int, numbers: Tensor) -> Iterator[Int[Tensor, "b"]]:
-        """Numbers grouped by size under both budgets."""
+    def _batches(self, seed: int, numbers: Tensor) -> Iterator[tuple[Int[Tensor, "b"], Int[Tensor, "b"]]]:
+        """Numbers grouped by size under both budgets, with their sizes."""
         sizes = self._sizes(seed, numbers)
-        return (numbers[places] for places in by_size(sizes, self._tokens, self.sampling.pairs))
+        for places in by_size(rounded(sizes, self._grain), self._tokens, self.sampling.pairs):
+            yield numbers[places], sizes[places]
 
-    def _molecules(self, seed: int, batch: Tensor, attempt: int) -> tuple[Tensor, list[Molecule]]:
-        """Which of the batch came out finite, and those as molecules."""
-        like = empty_cloud(self._sizes(seed, batch).to(self._device), self.diffusion.codec.width)
+    def _like(self, batch: Tensor, sizes: Tensor) -> tuple[Tensor, Cloud]:
+        """The batch and its empty cloud in the shape to draw in, which copies of its last molecule fill."""
+        room, atoms = shape_of(len(batch), int(sizes.max()), self._tokens, self.sampling.pairs, self._grain)
+        rows = torch.arange(room).clamp_max(len(batch) - 1)
+        numbers = batch[rows]
+        like = empty_cloud(sizes[rows], self.diffusion.codec.width, atoms)
         if self._asked is not None:
-            scalars = self._asked.scalars[batch % len(self._asked.scalars)].to(self._device)
+            scalars = self._asked.scalars[numbers % len(self._asked.scalars)]
             like = replace(like, condition=Condition(scalars=scalars))
-        noise = self._noise(seed, batch, attempt).fork(1)
+        return numbers, like.to(self._device)
+
+    def _molecules(self, seed: int, batch: Tensor, sizes: Tensor, attempt: int) -> tuple[Tensor, list[Molecule]]:
+        """Which of the batch came out finite, and those as molecules."""
+        numbers, like = self._like(batch, sizes)
+        noise = self._noise(seed, numbers, attempt).fork(1)
         share = len(batch) / (self.sampling.steps * self._solver.calls + 1)
-        options = self.sampling.final_noise, lambda: self._progress(share), self._solver
+        options = self.sampling.final_noise, lambda: self._progress(share), self._solver, self._through
         # Casts nothing itself; but torch keeps casts of weights up to the end of the outermost such context, so that a
         # bf16 trunk's are made once for all steps.
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=False):
             cloud = sample(self.diffusion, like, noise, self._times, *options)
-        within = cloud.x.abs() <= FARTHEST  # false for NaN too
-        finite = within.all(-1).all(-1) & cloud.h.isfinite().all(-1).all(-1)
-        kept = Cloud(cloud.x[finite], cloud.h[finite], cloud.mask[finite])
-        finite = finite.cpu()
+        real = slice(len(batch))
+        found = Cloud(cloud.x[real], cloud.h[real], cloud.mask[real]).to("cpu")  # the one wait for the device
+        within = found.x.abs() <= FARTHEST  # false for NaN too
+        finite = within.all(-1).all(-1) & found.h.isfinite().all(-1).all(-1)
+        kept = Cloud(found.x[finite], found.h[finite], found.mask[finite])
         about = {"seed": seed}
         if self._fixed:
             kept, about = self._fixed.restored(kept), about | {"fixed": len(self._fixed.fragment)}

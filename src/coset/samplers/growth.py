@@ -49,6 +49,10 @@ class Growth:
         site = (orders.sum(1) < most) & room
         return cls(positions[site] / unit, normalize(outward[site], dim=-1), unit)
 
+    def to(self, device: torch.device) -> Growth:
+        """The same there: what a sampler copied to its device at every step would hold it up."""
+        return Growth(self.sites.to(device), self.outward.to(device), self.unit)
+
     def __call__(
         self,
         new: Float[Tensor, "b n 3"],

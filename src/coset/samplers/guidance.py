@@ -46,6 +46,9 @@ class GuidedStep(Solver):
     def calls(self) -> int:  # type: ignore[override]
         return 2 * self.solver.calls
 
+    def at(self, t):
+        return replace(self, solver=self.solver.at(t))
+
     def step(self, process, denoise, z, t, s, memory, noise):
         told, kept = self.solver.step(process, denoise, z, t, s, memory, noise)
 

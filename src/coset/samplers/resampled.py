@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coset.gaussian import Gaussian
 from coset.interfaces import Process
@@ -31,6 +31,9 @@ class Resampled(Solver):
     @property
     def calls(self) -> int:  # type: ignore[override]
         return self.times * self.solver.calls
+
+    def at(self, t):
+        return replace(self, solver=self.solver.at(t))
 
     def step(self, process, denoise, z, t, s, memory, noise):
         there, told = self.solver.step(process, denoise, z, t, s, memory, noise)
