@@ -29,6 +29,7 @@ class Condition:
     modes: column k holds u_k / sqrt(lambda_k), for the eigenvectors and eigenvalues of the Laplacian of the graph of
     bonds in rising order; zero for lambda = 0 and for padding. A molecule of springs has these normal modes.
     siblings: positions of m other conformers of the same molecule, as clean as the cloud's own.
+    end: the noise at the other end of the clean cloud's path, where that is known (`processes.couplings.paired`).
     """
 
     scalars: Float[Tensor, "b f"] | None = None
@@ -41,13 +42,15 @@ class Condition:
     latent: Cloud | None = None
     modes: Float[Tensor, "b n n"] | None = None
     siblings: Float[Tensor, "b m n d"] | None = None
+    end: Float[Tensor, "b n d"] | None = None
 
     def rotate(self, rotation: Float[Tensor, "b d d"]) -> Condition:
-        """Acts on `vectors`, `siblings` and `previous`; the rest is invariant."""
+        """Acts on `vectors`, `siblings`, `end` and `previous`; the rest is invariant."""
         vectors = None if self.vectors is None else torch.einsum("bij,bnkj->bnki", rotation, self.vectors)
         siblings = None if self.siblings is None else self.siblings @ rotation.mT[:, None]
+        end = None if self.end is None else self.end @ rotation.mT
         previous = self.previous and self.previous.rotate(rotation)
-        return replace(self, vectors=vectors, siblings=siblings, previous=previous, latent=None)
+        return replace(self, vectors=vectors, siblings=siblings, end=end, previous=previous, latent=None)
 
     def permute(self, order: Int[Tensor, "b n"]) -> Condition:
         """Reorders all that is indexed by atoms; scalars stay."""
@@ -63,6 +66,7 @@ class Condition:
             latent=self.latent and self.latent.permute(order),
             modes=None if self.modes is None else _take(self.modes, order),
             siblings=None if self.siblings is None else _take(self.siblings.transpose(1, 2), order).transpose(1, 2),
+            end=None if self.end is None else _take(self.end, order),
             automorphisms=None if self.automorphisms is None else _conjugate(self.automorphisms, order),
         )
 

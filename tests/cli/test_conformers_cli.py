@@ -159,6 +159,7 @@ def test_a_molecule_that_the_model_refuses_is_a_failure_with_a_hint(run, tmp_pat
     (tmp_path / "in.smi").write_text("CCO\nCCBr\n")
     code, out, err = run("conformers", tmp_path / "in.smi", "-n", 1, "-o", tmp_path / "out.sdf")
     assert code == 1 and "line 2, CCBr: the model narrow has never seen Br; try --method rdkit" in out, err
+    assert "1 molecule failed, 0 lack some conformers" in out
     found = records(tmp_path / "out.sdf")
     assert [mol.GetProp("model") for mol in found] == ["narrow"] and found[0].GetProp("method") == "learned"
 

@@ -216,3 +216,12 @@ def test_a_plan_and_a_request_refuse_nonsense():
         conformers("CC\0O", method="rdkit")
     with pytest.raises(ValueError, match="2 fragments"):
         Request(1, "", "", given=Chem.MolFromSmiles("C.C")).mol()
+    for molecule, n, seed, words in (
+        (None, 2, 0, "a SMILES or an RDKit molecule, got None"),
+        (b"CCO", 2, 0, "RDKit molecule, got bytes"),
+        ("CCO", 2.0, 0, "n must be a whole number, got 2.0"),
+        ("CCO", 2, "0", "seed must be a whole number, got '0'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            conformers(molecule, n, seed, RDKIT)  # type: ignore[arg-type]
+    assert conformers("CCO", np.int64(2), np.int64(1), RDKIT).GetNumConformers() == 2  # type: ignore[arg-type]

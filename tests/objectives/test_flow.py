@@ -12,10 +12,11 @@ from coset.interfaces import Draw, Process
 from coset.noise import Noise
 from coset.objectives.flow import Flow, InsideTimes
 from coset.processes.affine import Affine
-from coset.processes.couplings import aligned, independent
+from coset.processes.couplings import aligned, independent, paired
 from coset.processes.harmonic import Harmonic
 from coset.processes.schedules import Bridge
 from coset.symmetry.groups import Rotations
+from coset.symmetry.rotations import haar
 from coset.symmetry.targets import OrbitMean, plain
 from example_clouds import Known, random_cloud
 
@@ -102,3 +103,37 @@ def test_times_keep_away_from_both_ends():
     t = InsideTimes(0.01)(Noise(torch.arange(20_000)))
     assert 0.01 <= t.min() < 0.011 and 0.989 < t.max() <= 0.99
     assert float(t.mean()) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("lean", [1.2, -3.0])
+def test_times_lean_as_an_exponential(lean):
+    t = InsideTimes(0.0, lean)(Noise(torch.arange(20_000)))
+    grid = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    share = torch.expm1(lean * grid) / torch.tensor(lean, dtype=torch.float64).expm1()
+    assert (torch.searchsorted(t.sort().values, grid) / 20_000 - share).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("process", processes(0.0), ids=["isotropic", "harmonic"])
+def test_paired_ends_are_joined_by_a_straight_line_which_turns_with_them_and_is_not_shown(process):
+    x0, end = molecules(3), molecules(3, seed=1).x
+    x0 = replace(x0, condition=Condition(modes=SPRINGS.expand(3, 3, 3), end=end))
+    loss = Flow(plain, paired, times=lambda noise: torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64))
+    draw, velocity = loss.draw(process, x0, Noise(torch.arange(3)))
+    assert velocity is not None and draw.z.condition is not None and draw.z.condition.end is None
+    small, t = process.schedule.sigma_min, draw.t[:, None, None]
+    torch.testing.assert_close(draw.z.x, (1 - t) * x0.x + (small + (1 - small) * t) * end)
+    torch.testing.assert_close(velocity.x, (1 - small) * end - x0.x)
+    turn = haar(Noise(torch.arange(3)))
+    turned, moved = loss.draw(process, x0.rotate(turn), Noise(torch.arange(3)))
+    assert moved is not None
+    torch.testing.assert_close(turned.z.x, draw.z.rotate(turn).x)
+    torch.testing.assert_close(moved.x, velocity.rotate(turn).x)
+    with pytest.raises(ValueError, match="paired ends need the noise that each clean cloud was made of"):
+        loss.draw(process, molecules(3), Noise(torch.arange(3)))
+
+
+def test_the_noise_of_a_pair_follows_the_order_of_its_atoms():
+    x0 = replace(molecules(1), condition=Condition(end=molecules(1, seed=1).x))
+    moved = x0.permute(torch.tensor([[2, 0, 1]]))
+    assert moved.condition is not None and moved.condition.end is not None and x0.condition is not None
+    assert torch.equal(moved.condition.end, x0.condition.end[:, [2, 0, 1]])  # type: ignore[index]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from coset.recipes.registry import find_recipe
@@ -32,3 +34,13 @@ def test_rows_are_trained_once_and_measured_at_each_number_of_steps(tmp_path):
     assert report.count("plain transformer, random poses, target in closed form") == 2
     with pytest.raises(ValueError, match="unknown row dits"):
         run(study, tmp_path / "out", ["dits"])
+
+
+def test_a_student_s_row_has_its_teacher_trained_first(tmp_path, monkeypatch):
+    few = {"teacher_conformers": 1, "teacher_steps": 2, "only_right": False}
+    monkeypatch.setitem(ROWS, "dit-reflow", replace(ROWS["dit-reflow"], settings=few))
+    study = Study(str(small_ensembles_file(tmp_path / "small.npz")), 16, 1)
+    record = run(study, tmp_path / "out", ["dit-reflow"], [1])
+    found = record.rows["dit-reflow, 1 steps, seed 0"]
+    assert list(record.rows) == ["dit-reflow, 1 steps, seed 0"] and found["pairs"] + found["left_out"]["broken"] <= 6
+    assert (tmp_path / "out" / "runs" / "dit-ts-0" / "model.safetensors").exists() and found["molecules_seen"] == 16

@@ -15,8 +15,8 @@ from coset.training.runs import prepare
 from coset.training.start import carry_out
 
 TINY = {
-    "data": "qm9-sample", "width": 16, "depth": 1, "batch": 8, "molecules": 800, "lr": 1e-3, "clip": "queue",
-    "warmup": 20, "decay": 0.5, "ema": [0.9, 0.99], "validate_every": 500, "validate_molecules": 16,
+    "data": "qm9-sample", "width": 16, "depth": 1, "batch": 8, "molecules": 160, "lr": 1e-3, "clip": "queue",
+    "warmup": 12, "decay": 0.5, "ema": [0.9, 0.99], "validate_every": 80, "validate_molecules": 4,
     "sample_molecules": 2, "sample_steps": 2,
 }  # fmt: skip
 RECIPES = {
@@ -33,7 +33,7 @@ def trained(recipe, folder, listener=None, resume=False):
 
 
 def interrupt_once(record):
-    if record["kind"] == "train" and record["step"] == 50:
+    if record["kind"] == "valid" and record["step"] == 10:
         os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -43,7 +43,8 @@ def test_resumed_equals_uninterrupted(recipe, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trained(recipe, tmp_path / "parts", interrupt_once)
     resumed = trained(recipe, tmp_path / "parts", resume=True)
-    assert resumed.counters.step == whole.counters.step == 100
+    assert resumed.counters.step == whole.counters.step == 20
+    assert resumed.clipper.history == whole.clipper.history and len(whole.clipper.history) > 1
     for a, b in zip(whole.diffusion.parameters(), resumed.diffusion.parameters(), strict=True):
         assert torch.equal(a, b)
     for decay in whole.ema.averages:
@@ -56,4 +57,4 @@ def test_interruption_saves_a_whole_step_and_the_log_tells_it(tmp_path):
         trained("edm", tmp_path, interrupt_once)
     assert (tmp_path / "checkpoint.safetensors").is_file()
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert records[-1]["step"] == 50 and records[-1]["molecules"] == 400
+    assert records[-1]["step"] == 10 and records[-1]["molecules"] == 80

@@ -179,6 +179,15 @@ def broken_at(step):
     return spoil
 
 
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_data_without_training_or_validation_molecules_are_named(tmp_path, monkeypatch, part):
+    dataset = open_dataset("qm9-sample")
+    empty = replace(dataset, **{part: dataset.test[:0]})
+    monkeypatch.setattr("coset.training.runs.open_dataset", lambda name: empty)
+    with pytest.raises(ValueError, match=f"qm9-sample has no {part}.* molecules among its .*, and a run needs some"):
+        prepare("edm", find_recipe("edm").resolve({"data": "qm9-sample"}), tmp_path, "cpu")
+
+
 def test_a_loss_that_is_not_finite_names_the_step_the_molecules_and_the_last_checkpoint(tmp_path):
     run, train = run_in(tmp_path, checkpoint_minutes=1e-9)  # a checkpoint a step
     broken_at(50)(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from coset.data.catalog import open_dataset
 from coset.likelihood import Settings, likelihood
 from coset.metrics.evaluate import evaluate
 from coset.model import load
-from coset.molecule import QM9, Molecule
+from coset.molecule import DRUGS, QM9, Molecule
 from coset.recipes.latent import stage_one
 from coset.recipes.latent_settings import Latent
 from coset.recipes.registry import build, find_recipe
 from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.latents import FILE, encoded
 from coset.training.runs import fingerprint, prepare
+from coset.training.stages import take_codec
 from coset.training.start import carry_out
 
 TINY = {
@@ -135,6 +137,15 @@ def test_a_codec_that_does_not_fit_is_named_and_nothing_is_left(trained, tmp_pat
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+def test_a_codec_of_other_elements_is_named(trained, tmp_path):
+    run = prepare("radm_gnn", settings(codec="codec"), tmp_path / "run", "cpu")
+    other = replace(load(trained / "codec"), vocabulary=DRUGS)
+    with pytest.raises(
+        ValueError, match=r"the codec codec knows H, B, C, .*, Bi, and qm9-sample has H, C, N, O, F; train"
+    ):
+        take_codec(run.build(), run, other)
+
+
 def test_an_autoencoder_draws_nothing_and_no_atom_is_kept_in_latent_space(trained):
     with pytest.raises(ValueError, match="codec is an autoencoder and draws no molecules; train a latent diffusion"):
         load(trained / "codec").sample(1)
@@ -177,6 +188,12 @@ def test_stage_one_has_the_codec_that_stage_two_asks_for(name):
 def test_equivariance_of_the_encoder_is_asked_for_where_latents_are_turned():
     with pytest.raises(ValueError, match="set encoder to egnn or none"):
         build("graphldm_aug", find_recipe("graphldm_aug").resolve({"size": "small", "encoder": "gnn"}), 5)
+
+
+@pytest.mark.parametrize(("name", "others"), [("radm_gnn", {}), ("radm_pca", {"encoder": "none"})])
+def test_a_pose_is_not_undone_by_random_rotations(name, others):
+    with pytest.raises(ValueError, match="nothing is left of the pose: set frame to none, or rotated to false"):
+        build(name, find_recipe(name).resolve({"size": "small", "rotated": True} | others), 5)
 
 
 def test_a_pose_without_an_autoencoder_is_learned_by_the_diffusion():

@@ -171,7 +171,8 @@ def _tell_failures(journal: Journal, table: Path) -> None:
     if len(journal.rows) > _SHOWN:
         say(f"and {len(journal.rows) - _SHOWN:,} more")
     if journal.rows:
-        say(f"{journal.failed:,} molecules failed, {journal.partial:,} lack some conformers; reasons -> {table}")
+        failed = f"{journal.failed:,} molecule{'s' * (journal.failed != 1)} failed"
+        say(f"{failed}, {journal.partial:,} lack{'s' * (journal.partial == 1)} some conformers; reasons -> {table}")
 
 
 def _label(asked: Sequence[Request], method: Method, plan: Plan) -> dict[str, Any]:

@@ -60,9 +60,11 @@ def train(
 
 def _carried_out(recipe: str, resolved: Training, folder: Path, device: str, resume: bool, tensorboard: bool) -> Run:
     """The run, trained to its end."""
+    from coset.recipes.conformer_settings import Reflowed
     from coset.training.distributed import ranks
     from coset.training.events import summary_writer
     from coset.training.folder import CHECKPOINT, EVENTS, MODEL
+    from coset.training.pairs import FOLDER as PAIRS
     from coset.training.stages import FOLDER, needs_codec
     from coset.training.start import carry_out, open_run
 
@@ -78,6 +80,8 @@ def _carried_out(recipe: str, resolved: Training, folder: Path, device: str, res
         if needs_codec(resolved) and not run.checkpoint.exists():
             codec = resolved.codec
             say(f"its codec is that of {codec}" if codec else f"stage one, its autoencoder -> {folder / FOLDER}")
+        if isinstance(resolved, Reflowed) and not run.checkpoint.exists():
+            say(f"first {resolved.teacher} draws {resolved.teacher_conformers} of each molecule -> {folder / PAIRS}")
         carry_out(run, folder, resume, events)
     say(f"model -> {folder / MODEL}")
     return run

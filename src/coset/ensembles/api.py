@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from numbers import Integral
 
 from rdkit import Chem
 
@@ -42,6 +43,8 @@ def conformers(
     for; a `LeftOut` warning says how many were left out for that or for another reason.
     Raises ValueError, one sentence, for a molecule or options that cannot be treated and where no conformer is left.
     """
+    _check_molecule(smiles_or_mol)
+    n, seed = _whole("n", n), _whole("seed", seed)
     if isinstance(method, str):
         method = method_of(method, model, device, seconds=time_limit)
     after = AfterWork(relax, prune, window, time_limit)
@@ -57,3 +60,17 @@ def conformers(
     for reason in result.reasons:
         warnings.warn(LeftOut(reason), stacklevel=2)
     return result.mol
+
+
+def _check_molecule(given: object) -> None:
+    """Raises ValueError; None is what RDKit gives for a SMILES that it cannot read."""
+    if not isinstance(given, str | Chem.Mol):
+        kind = "None" if given is None else type(given).__name__
+        raise ValueError(f"The molecule must be a SMILES or an RDKit molecule, got {kind}.")
+
+
+def _whole(name: str, value: object) -> int:
+    """As RDKit takes it, which knows no numbers of numpy's."""
+    if not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}.")
+    return int(value)

@@ -89,8 +89,9 @@ def _draw(jobs: Sequence[Candidate], method: Method, plan: Plan, attempt: int) -
     # Where some failed others will, so more are drawn than are missing.
     counts = [max(2 * job.missing, _SPARE) if attempt else job.missing for job in jobs]
     seeds = [seed_of(job.mol, plan.seed, attempt) for job in jobs]
+    left = max(plan.seconds - job.seconds for job in jobs)
     try:
-        found = method.positions(mols, counts, seeds)
+        found = method.within(left).positions(mols, counts, seeds)
     except (ValueError, RuntimeError, MemoryError) as error:
         if len(jobs) > 1:
             for job in jobs:
@@ -99,5 +100,6 @@ def _draw(jobs: Sequence[Candidate], method: Method, plan: Plan, attempt: int) -
             jobs[0].failure, jobs[0].open = f"{method.name} failed: {sentence(error)}", False
         return
     seconds = time.monotonic() - started
-    for job, positions, count in zip(jobs, found, counts, strict=True):
-        job.add(positions, seconds * count / sum(counts))
+    atoms = [count * mol.GetNumAtoms() for count, mol in zip(counts, mols, strict=True)]
+    for job, positions, own in zip(jobs, found, atoms, strict=True):
+        job.add(positions, seconds * own / sum(atoms))

@@ -57,6 +57,11 @@ class Method(ABC):
         """The same method, heeding a core where it can (`keeps_core`)."""
         return self
 
+    def within(self, seconds: float) -> Method:
+        """The same method, which spends about so long on a molecule and leaves out what is not made by then, where it
+        can be stopped half-way."""
+        return self
+
 
 def method_of(
     name: str, model: str | None = None, device: str = "cpu", steps: int | None = None, seconds: float = SECONDS

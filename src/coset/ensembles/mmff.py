@@ -14,6 +14,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from coset.ensembles.methods import Positions, positions_of, with_conformers
 
 _BLOCK, _MOST = 200, 10_000  # steps of RDKit's BFGS between two looks at the clock, and in all
+_PAIRS, _FEWEST = 100_000, 4  # atoms squared times conformers of one call, about a second, and conformers at least
 _HOLD = 100.0  # kcal/mol/A^2 between an atom of a core and its place
 
 
@@ -30,22 +31,25 @@ def minimised(
 ) -> tuple[Positions, Float[NDArray[np.float64], "k"], Bool[NDArray[np.bool_], "k"]]:
     """Conformers at the nearest minimum, their energies in kcal/mol, and which arrived within the time.
 
-    On all cores. Raises ValueError where there are no parameters.
+    Those that it was too late for stay as they were, their energies NaN; the first few are always treated. On all
+    cores. Raises ValueError where there are no parameters.
     """
     if reason := lacks_parameters(mol):
         raise ValueError(reason)
     positions, until = np.array(positions, dtype=np.float64), time.monotonic() + seconds
     energies, arrived = np.full(len(positions), np.nan), np.zeros(len(positions), dtype=bool)
+    together = max(_FEWEST, _PAIRS // mol.GetNumAtoms() ** 2)
     for _ in range(_MOST // _BLOCK):
         left = np.flatnonzero(~arrived)
-        if not len(left) or (time.monotonic() > until and np.isfinite(energies).all()):
-            break
-        moving = with_conformers(mol, positions[left])
-        with rdBase.BlockLogs():
-            found = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(moving, numThreads=0, maxIters=_BLOCK)
-        positions[left] = positions_of(moving)
-        arrived[left] = [state == 0 for state, _ in found]
-        energies[left] = [energy for _, energy in found]
+        for some in (left[first : first + together] for first in range(0, len(left), together)):
+            if time.monotonic() > until and np.isfinite(energies).any():
+                return positions, energies, arrived
+            moving = with_conformers(mol, positions[some])
+            with rdBase.BlockLogs():
+                found = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(moving, numThreads=0, maxIters=_BLOCK)
+            positions[some] = positions_of(moving)
+            arrived[some] = [state == 0 for state, _ in found]
+            energies[some] = [energy for _, energy in found]
     return positions, energies, arrived
 
 

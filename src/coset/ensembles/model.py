@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from coset.cloud import Cloud
 from coset.diffusion import Diffusion
 from coset.ensembles.methods import Method
 from coset.graphs.graph import Graph, collated, graph_of
@@ -55,10 +58,15 @@ class Drawing:
 
 
 class ConformerModel(Method):
-    """A diffusion over positions, its card, and how it draws (as the card recommends, by default)."""
+    """A diffusion over positions, its card, and how it draws (as the card recommends, by default).
 
-    def __init__(self, diffusion: Diffusion, card: dict[str, Any], drawing: Drawing | None = None) -> None:
-        self.diffusion, self.card = diffusion, card
+    seconds: for a molecule, after which no other batch is drawn for it.
+    """
+
+    def __init__(
+        self, diffusion: Diffusion, card: dict[str, Any], drawing: Drawing | None = None, seconds: float = math.inf
+    ) -> None:
+        self.diffusion, self.card, self.seconds = diffusion, card, seconds
         self.drawing = drawing or Drawing(**card.get("drawing", {}))
 
     @property
@@ -75,7 +83,10 @@ class ConformerModel(Method):
 
     def having(self, **options: Any) -> ConformerModel:
         """The same model with some options of `Drawing` changed."""
-        return ConformerModel(self.diffusion, self.card, replace(self.drawing, **options))
+        return ConformerModel(self.diffusion, self.card, replace(self.drawing, **options), self.seconds)
+
+    def within(self, seconds: float) -> ConformerModel:
+        return ConformerModel(self.diffusion, self.card, self.drawing, seconds)
 
     def refusal(self, mol: Chem.Mol) -> str | None:
         """A sentence for elements that the training data lacks, and for much larger molecules than it has."""
@@ -102,26 +113,38 @@ class ConformerModel(Method):
         self, graphs: Sequence[Graph], counts: Sequence[int], seeds: Sequence[int]
     ) -> list[Float[NDArray[np.float64], "k n 3"]]:
         """As `positions`."""
-        device = next(self.diffusion.parameters()).device
         owner = np.repeat(np.arange(len(graphs)), counts)
         keys = [Noise.from_seed(seed, torch.arange(count)).seeds for seed, count in zip(seeds, counts, strict=True)]
         seeds_of = torch.cat([*keys, torch.zeros(0, dtype=torch.int64)])
         found: list[list[NDArray]] = [[] for _ in graphs]
+        spent = np.zeros(len(graphs))
+        for rows, like, noise in self.batches(graphs, owner, Noise(seeds_of)):
+            if (spent[owner[rows]] >= self.seconds).all():
+                continue
+            begun = time.monotonic()
+            for i, positions in zip(owner[rows].tolist(), self.draw(like, noise), strict=True):
+                mine = positions[: len(graphs[i].numbers)]
+                if usable(mine):
+                    found[i].append(mine)
+            np.add.at(spent, owner[rows], (time.monotonic() - begun) / len(rows))
+        shapes = [(0, len(graph.numbers), 3) for graph in graphs]
+        return [np.stack(each) if each else np.zeros(shape) for each, shape in zip(found, shapes, strict=True)]
+
+    def batches(
+        self, graphs: Sequence[Graph], owner: Int[NDArray[np.int64], "m"], noise: Noise
+    ) -> Iterator[tuple[Int[NDArray[np.int64], "b"], Cloud, Noise]]:
+        """What to draw conformers of graphs[owner] of, like sizes together: which of the m, their graphs and noise."""
+        device = next(self.diffusion.parameters()).device
         sizes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)[owner]
         tokens = TOKENS["cuda" if device.type == "cuda" else "cpu"]
         for places in by_size(torch.from_numpy(sizes), tokens):
             rows = places.numpy()
             own, index = np.unique(owner[rows], return_inverse=True)
             like = collated([graphs[i] for i in own]).take(torch.as_tensor(index)).to(device)
-            x = self._draw(like, Noise(seeds_of[rows].to(device)))
-            for row, positions in zip(rows, x, strict=True):
-                mine = positions[: sizes[row]]
-                if np.isfinite(mine).all() and np.abs(mine).max(initial=0) <= FARTHEST:
-                    found[owner[row]].append(mine)
-        shapes = [(0, len(graph.numbers), 3) for graph in graphs]
-        return [np.stack(each) if each else np.zeros(shape) for each, shape in zip(found, shapes, strict=True)]
+            yield rows, like, Noise(noise.seeds[places].to(device))
 
-    def _draw(self, like, noise: Noise) -> Float[NDArray[np.float64], "b n 3"]:
+    def draw(self, like: Cloud, noise: Noise) -> Float[NDArray[np.float64], "b n 3"]:
+        """Positions in Angstrom of each graph of a batch, padded with zeros; whatever comes out."""
         drawing = self.drawing
         # The grid's last time, 0, is reached by the last call's own estimate, which is the clean cloud.
         times = power_grid(drawing.steps, drawing.grid_power)[:-1]
@@ -132,6 +155,11 @@ class ConformerModel(Method):
     def save(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Writes PATH.safetensors, and beside it PATH.json, the card."""
         save_model(self.diffusion, self.card, path, dtype)
+
+
+def usable(positions: Float[NDArray[np.float64], "n 3"]) -> bool:
+    """Whether they are finite and no atom is further out than any molecule's."""
+    return bool(np.isfinite(positions).all() and np.abs(positions).max(initial=0) <= FARTHEST)
 
 
 def load_conformer_model(name_or_path: str | Path = "conformers", device: str = "cpu") -> ConformerModel:

@@ -43,6 +43,9 @@ class DistanceGeometry(Method):
     def around(self, core: Core) -> DistanceGeometry:
         return DistanceGeometry(self.relaxed, self.seconds, core)
 
+    def within(self, seconds: float) -> DistanceGeometry:
+        return DistanceGeometry(self.relaxed, seconds, self.core)
+
     def positions(self, mols: Sequence[Chem.Mol], counts: Sequence[int], seeds: Sequence[int]) -> list[Positions]:
         return [self._of_one(*each) for each in zip(mols, counts, seeds, strict=True)]
 
@@ -54,7 +57,8 @@ class DistanceGeometry(Method):
             laid = laid_onto(self.core, matches, found, exactly=False).positions
             return held(mol, laid, matches[0], self.core.positions, until)
         if self.relaxed and len(found):
-            return minimised(mol, found, max(until - time.monotonic(), 0.0))[0]
+            rested, energies, _ = minimised(mol, found, max(until - time.monotonic(), 0.0))
+            return rested[np.isfinite(energies)]
         return found
 
     def _embedded(self, mol: Chem.Mol, count: int, seed: int, until: float, match: Match | None) -> Positions:

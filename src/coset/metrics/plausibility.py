@@ -149,6 +149,16 @@ def plausible(molecule: Located, energy: bool = True, seconds: float = 30.0) -> 
     return {"tests": {name: found[name] for name in names}, "reason": reason}
 
 
+def plausible_conformer(graph: Chem.Mol) -> dict[str, bool | None]:
+    """The `FAST` tests of a molecule with its own bonds and one conformer; None for a test without an answer.
+
+    Raises ValueError where PoseBusters is not installed.
+    """
+    check_installed()
+    with _quiet():
+        return _answers(_tests("mol_fast"), graph)
+
+
 def _graph(molecule: Located) -> Chem.Mol:
     """Bonds by RDKit's perception at the charge that is told; with another, what lacks a hydrogen would pass."""
     graph = to_rdkit(molecule, "rdkit")

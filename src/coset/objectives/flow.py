@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -31,12 +32,19 @@ class Bridged(Protocol):
 
 @dataclass(frozen=True)
 class InsideTimes:
-    """t uniform between `margin` and 1 - margin, where no velocity is infinite."""
+    """t between `margin` and 1 - margin, where no velocity is infinite: uniform, or of density exp(lean t).
+
+    lean: above 0 for more of the training near the noise.
+    """
 
     margin: float = 1e-4
+    lean: float = 0.0
 
     def __call__(self, noise: Noise) -> Float[Tensor, "b"]:
-        return self.margin + (1 - 2 * self.margin) * noise.uniform(dtype=torch.float64)
+        share = noise.uniform(dtype=torch.float64)
+        if self.lean:
+            share = torch.log1p(share * math.expm1(self.lean)) / self.lean
+        return self.margin + (1 - 2 * self.margin) * share
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class Flow:
     (ETFlow, Hassan et al. 2024, eq. 5), and the target is the plain one.
     per_atom: the distance |u_i - v_i| of each atom and not its square, as ETFlow's released code has it: its minimiser
     is a geometric median, so that averaged targets change it.
-    Other conformers of a molecule (`Condition.siblings`) are shown to the target.
+    Other conformers of a molecule (`Condition.siblings`) are shown to the target, the noise that it is paired with
+    (`Condition.end`) to the coupling; the network sees neither.
     """
 
     target: Target
@@ -66,13 +75,13 @@ class Flow:
 
     def draw(self, process: Process, x0: Cloud, noise: Noise) -> tuple[Draw, Cloud | None]:
         """A noisy cloud for each clean one, and its velocity where the ends are coupled."""
-        known, subspace = _siblings(x0), cast(Subspace, cast(Any, process).subspace)
-        x0 = replace(x0, condition=x0.condition and replace(x0.condition, siblings=None))
-        draw = replace(draw_noisy(self.times, subspace, process, x0, noise), siblings=known)
+        told, subspace = x0, cast(Subspace, cast(Any, process).subspace)
+        x0 = replace(x0, condition=x0.condition and replace(x0.condition, siblings=None, end=None))
+        draw = replace(draw_noisy(self.times, subspace, process, x0, noise), siblings=_siblings(told))
         if self.coupling is None:
             return draw, None
         schedule: Bridged = cast(Any, process).schedule
-        t, end = draw.t, self.coupling(x0, process.prior(x0).at(draw.eps))
+        t, end = draw.t, self.coupling(told, process.prior(x0).at(draw.eps))
         sway = standard_normal(x0, noise.fork(4), subspace)
         (line, bridge), s, dtype = schedule.parts(t), schedule.sigma_min, x0.x.dtype
         slope = 0.5 * schedule.noise**2 * (1 - 2 * t) / bridge.clamp_min(1e-12)

@@ -21,6 +21,19 @@ def independent(x0: Cloud, end: Cloud) -> Cloud:
     return end
 
 
+def paired(x0: Cloud, end: Cloud) -> Cloud:
+    """The noise that a trained model made the clean cloud of (`Condition.end`), which makes paths straight.
+
+    Liu et al. (2023), "reflow". Raises ValueError for clouds that do not carry it.
+    """
+    known = None if x0.condition is None else x0.condition.end
+    if known is None:
+        raise ValueError(
+            "paired ends need the noise that each clean cloud was made of; give the cloud a Condition(end=...) first"
+        )
+    return replace(end, x=known)
+
+
 def aligned(x0: Cloud, end: Cloud) -> Cloud:
     """The draw turned to the pose nearest to the clean cloud (Kabsch 1976), both centred: shorter and straighter paths.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,8 @@ class Ensembled(Training):
     beside the straight paths, Angstrom. loss: the error of the velocity squared, or its distance of each atom.
     orbit: what a symmetrised target averages over beside rotations, where it does: nothing, the automorphisms of the
     graph, or those alone without rotations. most_automorphisms: of a molecule, beyond which a subgroup serves.
-    conformers: of the same molecule that a target averages over, itself among them.
+    conformers: of the same molecule that a target averages over, itself among them. seen_stereo: hands and E or Z that
+    a training SMILES leaves open are told as its conformers have them; without, a network learns no marks from those.
     """
 
     data: str = "xtb"
@@ -37,6 +38,7 @@ class Ensembled(Training):
     orbit: Literal["rotations", "automorphisms", "both"] = "both"
     most_automorphisms: int = Field(24, ge=1)
     conformers: int = Field(1, ge=1)
+    seen_stereo: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -79,3 +81,50 @@ class Spectral(OverGraph):
     rotated: bool = True
     prior: Literal["isotropic"] = "isotropic"
     target: Literal["plain"] = "plain"
+
+
+class Reflowed(Ensembled):
+    """Flow matching between noise and what a trained model makes of it, which straightens paths: few steps are enough.
+
+    teacher: a conformer model with the same network and prior, by name or path; the student begins with its weights
+    where init names no other. teacher_steps: of its deterministic chain. teacher_conformers: drawn once of each
+    training molecule. only_right: those with broken bonds or clashes are left out, and those of the wrong stereo where
+    the mirror image of both ends is wrong too. time_lean: training times t have density exp(time_lean t), so that more
+    of them are near the noise, where few steps are decided (AvgFlow, Cao et al. 2025). network: settings that the
+    teacher must share. kin: its recipes.
+    """
+
+    network: ClassVar[tuple[str, ...]]
+    kin: ClassVar[tuple[str, ...]]
+
+    teacher: str = "conformers"
+    teacher_steps: int = Field(25, ge=1, le=1000)
+    teacher_conformers: int = Field(10, ge=1, le=1_000_000)
+    only_right: bool = True
+    time_lean: float = Field(1.2, ge=-20, le=20)
+    molecules: int | None = Field(1_000_000, ge=1)
+    lr: float = Field(5e-4, gt=0)
+    sample_steps: int = Field(4, ge=1)
+    path_noise: float = Field(0.0, ge=0)
+    target: Literal["plain"] = "plain"  # the two ends of a path belong together: no other could lie behind it
+    coupling: Literal["independent"] = "independent"  # of the teacher's noise, before it draws
+    conformers: Literal[1] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begins_with_its_teacher(cls, values: Any) -> Any:
+        return {"init": values.get("teacher", cls.model_fields["teacher"].default), **values}
+
+
+class ReflowedEquivariant(Reflowed, Equivariant):
+    """The equivariant transformer, tuned for few steps."""
+
+    network = ("prior", "width", "depth", "heads", "radial", "cutoff", "reflections")
+    kin = ("etflow", "etflow_ts", "etdiff", "etdiff_ts", "etflow_reflow")
+
+
+class ReflowedOverGraph(Reflowed, OverGraph):
+    """The plain transformer, tuned for few steps."""
+
+    network = ("prior", "width", "depth", "heads")
+    kin = ("dit_conf", "dit_conf_ts", "dit_conf_reflow")

@@ -1,5 +1,5 @@
 """Conformers from graphs: ETFlow (Hassan et al. 2024), ETDiff, both with symmetrised targets (TS, Tong et al. 2025);
-plain transformers in their place; MCF's way (Wang et al. 2024)."""
+plain transformers in their place; both reflowed (Liu et al. 2023); MCF's way (Wang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from coset.networks.et import ET
 from coset.networks.graph_transformer import GraphTransformer
 from coset.networks.outputs import FromNoise, FromVelocity
 from coset.objectives.denoising import Denoising, NoiseWeight
-from coset.objectives.flow import Flow
+from coset.objectives.flow import Flow, InsideTimes
 from coset.processes.affine import Affine
-from coset.processes.couplings import aligned
+from coset.processes.couplings import aligned, paired
 from coset.processes.harmonic import Harmonic
 from coset.processes.schedules import Bridge, Cosine
 from coset.recipes.common import target_of
-from coset.recipes.conformer_settings import Ensembled, Equivariant, OverGraph, Spectral
+from coset.recipes.conformer_settings import (
+    Ensembled,
+    Equivariant,
+    OverGraph,
+    Reflowed,
+    ReflowedEquivariant,
+    ReflowedOverGraph,
+    Spectral,
+)
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.groups import Automorphisms, Group, Rotations, Trivial
 from coset.symmetry.targets import plain
@@ -57,6 +65,11 @@ SIZES_ETDIFF_TS = {
 }
 SIZES_DIT = {"base": {}, "small": DIT_SMALL, "xs": DIT_XS}
 SIZES_DIT_TS = {"base": TURN, "small": {**TURN, **DIT_SMALL}, "xs": {**TURN, **DIT_XS}}
+TUNED = {"lr": 5e-4, "warmup": 100}
+# The packaged model's first, which is the teacher by default.
+SIZES_DIT_REFLOW = {"small": {**DIT_SMALL, **TUNED}, "xs": {**DIT_XS, **TUNED}, "base": {}}
+SIZES_ETFLOW_REFLOW = {"so3": {}, "small": {**ET_SMALL, **TUNED}, "xs": {**ET_XS, **TUNED}}
+SAMPLING_FEW = {"steps": 4}
 SIZES_MCF = {"base": {"lr": 1e-4}, "small": DIT_SMALL, "xs": DIT_XS}
 
 
@@ -90,6 +103,20 @@ def dit_conf_ts(s: OverGraph, types: int) -> Diffusion:
     return _flow(_plain(s), s, rotated=True)
 
 
+def dit_conf_reflow(s: ReflowedOverGraph, types: int) -> Diffusion:
+    """`dit_conf` for few steps: tuned along straight lines from noise to what a trained model makes of it (reflow).
+
+    Both ends of a path are turned together. The teacher answers in the same way in every pose only as far as it has
+    learned to, so this gives paths of the teacher averaged over poses; noise and conformers keep their laws.
+    """
+    return _flow(_plain(s), s, rotated=True)
+
+
+def etflow_reflow(s: ReflowedEquivariant, types: int) -> Diffusion:
+    """ETFlow and its kin for few steps: tuned along straight lines from noise to what a trained model makes of it."""
+    return _flow(_equivariant(s), s)
+
+
 def mcf(s: Spectral, types: int) -> Diffusion:
     """MCF's way: diffusion by a plain transformer that knows the graph by its Laplacian's eigenvectors."""
     schedule = Cosine()
@@ -116,8 +143,10 @@ def _plain(s: OverGraph) -> Network:
 def _flow(network: Network, s: Ensembled, rotated: bool = False) -> Diffusion:
     schedule = Bridge(s.path_noise)
     process = Harmonic(schedule) if s.prior == "harmonic" else Affine(schedule, eta=0.0)
-    coupling = aligned if s.coupling == "aligned" else None
-    loss = Flow(target_of(s, _orbit(s)), coupling, per_atom=s.loss == "per_atom")
+    coupling, times = {"aligned": aligned, "independent": None}[s.coupling], InsideTimes()
+    if isinstance(s, Reflowed):
+        coupling, times = paired, InsideTimes(lean=s.time_lean)
+    loss = Flow(target_of(s, _orbit(s)), coupling, times, per_atom=s.loss == "per_atom")
     augment = random_rotation if rotated else None
     return Diffusion(Identity(schedule.sigma_min), process, FromVelocity(network, schedule), loss, augment)
 

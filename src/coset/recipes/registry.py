@@ -12,7 +12,14 @@ from pydantic import ValidationError
 
 from coset.diffusion import Diffusion
 from coset.recipes import conformers, coset, drugs, edm, end, frames, latent, symdiff
-from coset.recipes.conformer_settings import Ensembled, Equivariant, OverGraph, Spectral
+from coset.recipes.conformer_settings import (
+    Ensembled,
+    Equivariant,
+    OverGraph,
+    ReflowedEquivariant,
+    ReflowedOverGraph,
+    Spectral,
+)
 from coset.recipes.latent_settings import Encoding, Latent
 from coset.recipes.settings import (
     Canonical,
@@ -120,6 +127,12 @@ RECIPES: dict[str, Recipe] = {
     "etdiff_ts": Recipe(conformers.etdiff_ts, Equivariant, conformers.SIZES_ETDIFF_TS),
     "dit_conf": Recipe(conformers.dit_conf, OverGraph, conformers.SIZES_DIT),
     "dit_conf_ts": Recipe(conformers.dit_conf_ts, OverGraph, conformers.SIZES_DIT_TS),
+    "dit_conf_reflow": Recipe(
+        conformers.dit_conf_reflow, ReflowedOverGraph, conformers.SIZES_DIT_REFLOW, conformers.SAMPLING_FEW
+    ),
+    "etflow_reflow": Recipe(
+        conformers.etflow_reflow, ReflowedEquivariant, conformers.SIZES_ETFLOW_REFLOW, conformers.SAMPLING_FEW
+    ),
     "mcf": Recipe(conformers.mcf, Spectral, conformers.SIZES_MCF),
 }
 

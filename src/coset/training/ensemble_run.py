@@ -17,6 +17,7 @@ from coset.data.ensembles import Ensembles
 from coset.diffusion import Diffusion
 from coset.ensembles.model import ConformerModel, load_conformer_model
 from coset.graphs.graph import Graph, collated, graph_of, read_smiles
+from coset.graphs.perception import read_seen
 from coset.metrics.coverage import coverage
 from coset.metrics.rmsd import rmsd_matrix
 from coset.model_files import CONFORMERS
@@ -26,6 +27,7 @@ from coset.recipes.registry import build, find_recipe
 from coset.training.card import card_of
 from coset.training.flops import Flops
 from coset.training.loop import Rows, Run
+from coset.training.pairs import Pairs
 from coset.training.state import State
 from coset.training.symptoms import turning_symptoms
 from coset.training.validation import PREFIX, averaged_losses, held_out
@@ -42,12 +44,15 @@ class Source:
     graphs: tuple[Graph, ...]
 
     @classmethod
-    def of(cls, name: str, ensembles: Ensembles, most_automorphisms: int) -> Source:
-        """Raises ValueError for a molecule whose atoms are not those of its SMILES, in RDKit's order."""
+    def of(cls, name: str, ensembles: Ensembles, most_automorphisms: int, seen_stereo: bool = True) -> Source:
+        """seen_stereo: stereo that a SMILES leaves open is as the conformers have it (`with_seen_stereo`).
+
+        Raises ValueError for a molecule whose atoms are not those of its SMILES, in RDKit's order."""
         graphs = []
         for number in range(len(ensembles)):
             ensemble = ensembles[number]
-            graph = graph_of(read_smiles(ensemble.smiles), most_automorphisms)
+            mol = read_seen(ensemble.smiles, ensemble.positions) if seen_stereo else read_smiles(ensemble.smiles)
+            graph = graph_of(mol, most_automorphisms)
             if not np.array_equal(graph.numbers, ensemble.numbers):
                 raise ValueError(
                     f"{name}: the atoms of {ensemble.smiles} ({ensemble.key}) are not in the order of its SMILES with "
@@ -64,11 +69,16 @@ class Source:
             found = zlib.crc32(f"{ensemble.smiles} {len(ensemble.positions)}".encode(), found)
         return {"molecules": len(rows), "crc32": found}
 
-    def cloud(self, rows: NDArray[np.int64], noise: Noise, siblings: int) -> Cloud:
+    def cloud(self, rows: NDArray[np.int64], noise: Noise, siblings: int, pairs: Pairs | None = None) -> Cloud:
         """A conformer of each molecule by chance, and so many more in the condition, drawn with replacement: then any
-        of them might as well have been the first, and a mean over them stays unbiased."""
+        of them might as well have been the first, and a mean over them stays unbiased.
+
+        pairs: in the place of the data's conformers, without siblings.
+        """
         like = collated([self.graphs[row] for row in rows])
         chance = noise.uniform(1 + siblings, dtype=torch.float64).cpu().numpy()
+        if pairs is not None:
+            return pairs.join(like, rows, chance[:, 0])
         x = np.zeros((len(rows), 1 + siblings, *like.x.shape[1:]), dtype=np.float32)
         for number, row in enumerate(rows):
             positions = self.ensembles[row].positions
@@ -83,20 +93,26 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleRun(Run):
+    """pairs: what a teacher drew of the molecules, for runs that are trained on that and not on the data's conformers;
+    molecules without any are then not among its rows."""
+
     source: Source
+    teacher: ConformerModel | None = None
+    pairs: Pairs | None = None
 
     @property
     def rows(self) -> Rows:
-        ensembles = self.source.ensembles
-        ids = np.arange(len(ensembles))
-        return Rows(ensembles.rows(0), ensembles.rows(1), ensembles.sizes, ids)
+        ensembles, pairs = self.source.ensembles, self.pairs
+        train, valid = (rows if pairs is None else rows[pairs.counts[rows] > 0] for rows in map(ensembles.rows, (0, 1)))
+        return Rows(train, valid, ensembles.sizes, np.arange(len(ensembles)))
 
     def cloud(self, rows, step=-1) -> Cloud:
         assert isinstance(self.settings, Ensembled)
+        assert self.teacher is None or self.pairs is not None
         averaged = self.settings.target != "plain" and step >= 0
         siblings = self.settings.conformers - 1 if averaged else 0
         noise = Noise.from_seed(self.settings.seed, torch.as_tensor(rows)).at(torch.tensor(step)).fork(7)
-        return self.source.cloud(rows, noise, siblings).to(self.device)
+        return self.source.cloud(rows, noise, siblings, self.pairs).to(self.device)
 
     def build(self) -> Diffusion:
         return build(self.about["recipe"], self.settings, 0).to(self.device)
@@ -117,8 +133,11 @@ class EnsembleRun(Run):
             "elements": np.unique(np.concatenate([self.source.graphs[row].numbers for row in rows])).tolist(),
             "largest": int(ensembles.sizes[rows].max()),
         }
-        conformers = int(ensembles.counts[rows].sum())
-        data = {"name": self.source.name, "train_molecules": len(rows), "train_conformers": conformers}
+        counts = ensembles.counts if self.pairs is None else self.pairs.counts
+        data: dict[str, Any] = {"name": self.source.name, "train_molecules": len(rows)}
+        data["train_conformers"] = int(counts[rows].sum())
+        if self.pairs is not None:
+            data |= {"drawn_by": self.about["teacher"], "left_out": dict(self.pairs.left_out)}
         return card_of(self, state, name, own, data, extra)
 
     def flops(self, diffusion: Diffusion) -> Flops:

@@ -29,6 +29,7 @@ from coset.recipes.registry import find_recipe
 from coset.recipes.settings import Training, parse_settings
 from coset.training.checkpoint import load_tensors, save_tensors
 from coset.training.ema import EMA
+from coset.training.ensemble_runs import with_pairs
 from coset.training.folder import MODEL, alone
 from coset.training.log import Listener
 from coset.training.loop import Run, train
@@ -107,6 +108,7 @@ class Leg:
         run = replace(open_run(self.entry.recipe, self.settings, folder, device, listener), pause=pause)
         with alone(folder):
             state = self._state(run, folder)
+            run = with_pairs(run, folder)
             train(run, state)
             raw = {name: p.detach().to(torch.bfloat16).cpu() for name, p in state.diffusion.named_parameters()}
             save_tensors(folder / RAW, raw, {"name": self.entry.name})

@@ -26,8 +26,17 @@ from coset.training.molecule_run import MoleculeRun
 def prepare(
     recipe: str, settings: Training, folder: Path, device: str, listener: Listener | None = None
 ) -> MoleculeRun:
-    """Opens the data of a run in a folder; nothing is written yet."""
+    """Opens the data of a run in a folder; nothing is written yet.
+
+    Raises ValueError for data without molecules to train on or to validate with.
+    """
     dataset = open_dataset(settings.data)
+    for rows, part in ((dataset.train, "training"), (dataset.valid, "validation")):
+        if not len(rows):
+            raise ValueError(
+                f"{dataset.name} has no {part} molecules among its {len(dataset.store):,}, and a run needs some; build "
+                "it from more molecules or with other shares"
+            )
     vocabulary = Vocabulary(dataset.vocabulary)
     about = {
         "recipe": recipe,

@@ -19,7 +19,7 @@ from coset.training.archive import Plan
 from coset.training.checkpoint import write_json
 from coset.training.distributed import ranks
 from coset.training.ensemble_run import EnsembleRun
-from coset.training.ensemble_runs import evaluate_ensembles, prepare_ensembles
+from coset.training.ensemble_runs import evaluate_ensembles, prepare_ensembles, with_pairs
 from coset.training.events import tensorboard
 from coset.training.folder import EVENTS, MODEL, SETTINGS, alone, check_same
 from coset.training.log import Listener
@@ -56,6 +56,7 @@ def carry_out(run: Run, folder: Path, resume: bool, events: bool = False) -> Sta
         begin(run, state, folder)
         if isinstance(run, MoleculeRun) and needs_codec(s):
             run = with_latents(run, diffusion, folder)
+        run = with_pairs(run, folder)
         name = folder.resolve().name
         if s.keep == "best":
             run = replace(run, validated=lambda state: _export_if_best(run, state, folder / MODEL, name))

@@ -22,17 +22,23 @@ def quality_steps(
     sampler: Annotated[list[str] | None, typer.Option(help="Such as 'heun karras', 'ancestral churn=1.4'.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
     reference: Annotated[str | None, typer.Option(help="qm9, qm9-small, a file, none; by the model without.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="The model that this one was tuned from, beside it.")] = None,
+    teacher_steps: Annotated[str, typer.Option(help="Its sampling steps.")] = "4,10,25,50,100",
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """A model's quality at each number of network calls, by sampler; --sampler again and again for several."""
-    counts = parse_steps(steps)
-    from coset.model import load
-    from coset.reproduce.quality_steps import NAME, Study, reference_name, run
+    """A model's quality at each number of network calls, by sampler; --sampler again and again for several.
 
-    trained = load(model, resolve_device(device))
+    A student of few steps (recipe distill) stands beside its --teacher, both drawn from as their cards say.
+    """
+    counts, taught = parse_steps(steps), parse_steps(teacher_steps, "--teacher-steps")
+    from coset.model import load
+    from coset.reproduce.quality_steps import NAME, Study, Teacher, reference_name, run
+
+    where = resolve_device(device)
+    trained, beside = load(model, where), teacher and Teacher(load(teacher, where), taught)
     study = Study(n, seed, reference or reference_name(trained))
     with row_progress(n) as begin:
-        record = run(study, trained, out or FOLDER / NAME, sampler, counts, begin)
+        record = run(study, trained, out or FOLDER / NAME, sampler, counts, begin, beside or None)
     finished(record.folder)
 
 
@@ -105,4 +111,34 @@ def conformer_properties(
 
         study, chosen = Study(data, targets, seed), [RELAX[way] for way in ways]
         record = run(study, loaded, out or FOLDER / NAME, chosen, workers, told)
+    finished(record.folder)
+
+
+@app.command("plausible-conformers")
+def plausible_conformers(
+    source: Annotated[str, typer.Argument(help="Molecules: .smi, .csv with a column smiles, .sdf (or .gz).")],
+    out: Out = None,
+    models: Annotated[str, typer.Option(help="NAME=PATH,... of conformer models.")] = "learned=conformers",
+    targets: Annotated[int | None, typer.Option(min=1, help="Only the first so many molecules.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Conformers a molecule.")] = 1,
+    relax: Annotated[str, typer.Option(help="Ways of relaxing after it: none,mmff,xtb.")] = "none,mmff",
+    seed: Annotated[int, typer.Option(min=0, help="Repeats its numbers.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """How many molecules of a file get conformers, their stereo, PoseBusters' tests and the time, beside ETKDGv3."""
+    from coset.ensembles.model import load_conformer_model
+    from coset.ensembles.requests import requests
+    from coset.metrics.plausibility import check_installed
+    from coset.reproduce.plausible_conformers import NAME, RELAX, Study, run
+    from coset.reproduce.rows import check_known
+    from coset.reproduce.straightness import parse_models
+
+    check_installed()
+    ways = [part.strip() for part in relax.split(",")]
+    check_known("way of relaxing", ways, RELAX)
+    asked, where = requests(source)[:targets], resolve_device(device)
+    loaded = {name: load_conformer_model(path, where) for name, path in parse_models(models).items()}
+    study = Study.of(Path(source).name, asked, n, seed)
+    with row_progress(len(asked)) as begin:
+        record = run(study, asked, loaded, out or FOLDER / NAME, [RELAX[way] for way in ways], begin)
     finished(record.folder)
