@@ -31,8 +31,11 @@ FENCE = re.compile(
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 # What makes a slow command quick: the same options and files with small numbers.
 QUICK = [
-    (r"(train (?:radm|geoldm|graphldm)\S*)", r"\1 --set codec_molecules=256"),
-    (r"--minutes \d+", "--set molecules=256 --set validate_molecules=8 --set sample_molecules=4 --set sample_steps=2"),
+    (r"(train (?:radm|geoldm|graphldm)\S*)", r"\1 --set codec_molecules=64 --set codec_width=16 --set pose_width=16"),
+    (
+        r"--minutes \d+",
+        "--set molecules=64 --set batch=16 --set validate_molecules=8 --set sample_molecules=2 --set sample_steps=2",
+    ),
     (r"sample -n \d+", "sample -n 4 --steps 2"),
 ]
 

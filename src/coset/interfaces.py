@@ -204,6 +204,7 @@ class Draw:
     """What a loss sees of one training draw. noise: for targets that draw themselves.
 
     siblings: other clean clouds of the same molecule, those of molecule i in rows i m, ..., i m + m - 1 of m each.
+    turn: the rotation by which x0 was turned from where the data have it, where the loss turns it.
     """
 
     x0: Cloud
@@ -212,6 +213,7 @@ class Draw:
     t: Float[Tensor, "b"]
     noise: Noise | None = None
     siblings: Cloud | None = None
+    turn: Float[Tensor, "b 3 3"] | None = None
 
 
 Target = Callable[[Process, Draw], Cloud]

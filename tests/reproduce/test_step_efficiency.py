@@ -15,7 +15,7 @@ from coset.reproduce.quality_steps import parse_sampler
 from coset.reproduce.step_efficiency import EQGAT, ROWS, TRAINING, Study, run
 from coset.samplers.generate import Sampling
 
-TINY = Study("qm9-sample", molecules=256, draws=4)
+TINY = Study("qm9-sample", molecules=32, draws=4)
 
 
 def test_rows_of_one_network_have_one_width_and_weights_are_shared_by_recipe_and_settings():
@@ -43,8 +43,10 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(Model, "draw", remembered)
     monkeypatch.setattr(
-        step_efficiency, "TRAINING", TRAINING | {"batch": 64, "precision": "fp32", "validate_molecules": 8}
+        step_efficiency, "TRAINING", TRAINING | {"batch": 16, "precision": "fp32", "validate_molecules": 8}
     )
+    for name, value in {"width": 8, "vector_width": 8, "edge_width": 8, "depth": 1}.items():
+        monkeypatch.setitem(EQGAT, name, value)  # of all rows
     return seen
 
 
@@ -62,7 +64,7 @@ def test_rows_are_trained_once_measured_at_each_number_of_steps_and_kept(tmp_pat
     rows = list(record.rows.values())
     assert [row["diverged"] for row in rows] == [False, False, True, False, False, False]
     assert [row["calls"] for row in rows] == [6, 4, 6, 4, 11, 7]
-    assert json.loads(first)["settings"] == {"data": "qm9-sample", "molecules": 256, "draws": 4}
+    assert json.loads(first)["settings"] == {"data": "qm9-sample", "molecules": 32, "draws": 4}
     lines = [
         line.split(" | ") for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| full")
     ]
@@ -101,4 +103,4 @@ def test_the_sampler_of_euler_is_that_of_the_trained_process(tmp_path, drawn):
 def test_the_report_gives_the_command_with_its_budget(tmp_path, drawn):
     run(TINY, tmp_path, ["fixed"], [3])
     line = next(line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("- command"))
-    assert line == "- command: `coset reproduce end-steps --data qm9-sample --molecules 256 --draws 4`"
+    assert line == "- command: `coset reproduce end-steps --data qm9-sample --molecules 32 --draws 4`"

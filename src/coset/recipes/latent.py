@@ -17,6 +17,8 @@ from coset.networks.dit import DiT
 from coset.networks.egnn import EGNN
 from coset.networks.gnn import GNN, PoseGNN
 from coset.networks.indexed import CHANNELS, Indexed
+from coset.objectives.denoising import Denoising
+from coset.objectives.turned import TurnedDenoising
 from coset.processes.affine import Affine
 from coset.recipes.common import (
     SCHEDULES,
@@ -32,6 +34,8 @@ from coset.recipes.latent_settings import Encoded, Encoding, Latent
 from coset.symmetry.augmentation import random_rotation
 from coset.symmetry.frames import IdentityFrame, NearestFrame, PrincipalFrame
 from coset.symmetry.orders import spectral_order
+from coset.symmetry.residual import ResidualMean, ResidualTurns
+from coset.symmetry.targets import plain
 
 GNN_SIZE = {"network": "gnn", "width": 256, "depth": 9}
 SMALL = {
@@ -108,13 +112,33 @@ def geoldm(s: Latent, types: int) -> Diffusion:
 def _latent(s: Latent, types: int) -> Diffusion:
     if s.rotated and s.encoder == "gnn":
         raise ValueError("rotated turns latents, which needs an equivariant encoder: set encoder to egnn or none")
+    if s.rotated and s.frame != "none":
+        raise ValueError(
+            "rotated turns what was posed, and nothing is left of the pose: set frame to none, or rotated to false and "
+            "residual to some degrees"
+        )
     process = affine_process(s)
     codec = codec_of(s, types, process)
     if not s.joint and s.encoder != "none":
         codec.requires_grad_(False)  # trained before
     denoiser = predicting(told(_network(s, codec.width), s, types), process, s)
     augment = random_rotation if s.rotated else None
-    return affine_diffusion(types, process, denoiser, s, augment, codec=codec, joint=s.joint)
+    diffusion = affine_diffusion(types, process, denoiser, s, augment, codec=codec, joint=s.joint)
+    return diffusion if s.residual == 0 else _turned(diffusion, s)
+
+
+def _turned(diffusion: Diffusion, s: Latent) -> Diffusion:
+    """Trained on what the pose leaves turned, towards the clean cloud or its mean over that (TS)."""
+    if s.rotated or s.target not in ("plain", "exact"):
+        raise ValueError(
+            "residual turns are about a pose, with the plain or the exact target; set rotated to false and target to "
+            "plain or exact, or residual to 0"
+        )
+    turns, loss = ResidualTurns.of_angle(s.residual), diffusion.objective
+    assert isinstance(loss, Denoising)
+    target = plain if s.target == "plain" else ResidualMean(turns)
+    diffusion.objective = TurnedDenoising(loss.weight, target, loss.times, loss.subspace, loss.padded, turns=turns)
+    return diffusion
 
 
 def _network(s: Latent, features: int) -> Network:

@@ -57,6 +57,9 @@ class Latent(Encoded, Scheduled):
     codec: a trained autoencoder, by name or path, or a latent model that holds one; without, stage one trains it first
     in the run's folder, for codec_molecules and with the other codec_ settings. joint: both at once, as GeoLDM's code.
     network: the denoiser's, a transformer (dit; heads, kernels) or one of messages (gnn, egnn).
+    residual: r.m.s. angle in degrees by which a pose leaves molecules turned: what is diffused is turned so in
+    training, and target=exact is the mean over such turns in place of all rotations (which a plain network in a pose
+    never sees).
     """
 
     codec: str = ""
@@ -73,3 +76,4 @@ class Latent(Encoded, Scheduled):
     depth: int = Field(12, ge=1)
     heads: int = Field(6, ge=1)
     kernels: int = Field(0, ge=0)
+    residual: float = Field(0.0, ge=0, le=60)

@@ -12,36 +12,27 @@ import roma
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from rdkit import Chem
 from torch import Tensor
 
-from coset.bonds import to_rdkit
 from coset.cloud import Cloud
 from coset.codecs.alignment import Aligned
 from coset.data.catalog import open_dataset
 from coset.files import atomic_write
 from coset.interfaces import Frame
 from coset.model import Model
-from coset.molecule import Molecule, Vocabulary
 from coset.noise import Noise
+from coset.reproduce.directions import MEASURES, POLAR, Posed, directions, order
 from coset.reproduce.latent_ablation import codec_errors
+from coset.reproduce.picture import Ball, Spread, draw_directions, draw_molecules
 from coset.reproduce.plots import NO_PLOT, save_figure
 from coset.reproduce.quality_steps import fingerprint
 from coset.reproduce.record import Record, heading, markdown_table
 from coset.symmetry.frames import HaarFrame, IdentityFrame, PrincipalFrame
 
 NAME = "radm-alignment"
-CARBONYL, OXYGEN_RING = Chem.MolFromSmarts("[#6]=[OX1]"), Chem.MolFromSmarts("[#8]1~[#6]~[#6]~[#6]~1")
-LARGEST_RING, SHOWN, COLUMNS, APART = 6, 12, 4, 9.0  # atoms; molecules in the picture, a row of it, Angstrom between
-COLOURS = {1: "#bbbbbb", 6: "#333333", 7: "#3050f8", 8: "#e02020", 9: "#50b050"}
-Vectors = Float[NDArray[np.float64], "k 3"]
-MEASURES = {
-    "ring_normals": "normals of rings",
-    "longest_axes": "longest axes",
-    "shortest_axes": "shortest axes",
-    "carbonyls": "C=O",
-    "oxygen_rings": "to the O of four-membered rings",
-}
+SHOWN, COLUMNS = 12, 4  # molecules in a picture, and in a row of it
+BEFORE = "as in the data"
+SPREAD = {"ring_normals": "#2f6db3", "longest_axes": "#c27c0e", "oxygen_rings": "#c0392b"}
 
 
 @dataclass(frozen=True)
@@ -51,38 +42,6 @@ class Study:
     data: str = "qm9-small"
     molecules: int = 2000
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Posed:
-    """Held-out molecules, their graphs, and the rings and groups whose directions are measured: rows and atoms."""
-
-    clean: Cloud
-    molecules: list[Molecule]
-    graphs: list[Chem.Mol]
-    rings: list[tuple[int, tuple[int, ...]]]
-    carbonyls: list[tuple[int, tuple[int, ...]]]
-    oxygen_rings: list[tuple[int, tuple[int, ...]]]
-
-    @classmethod
-    def of(cls, study: Study) -> Posed:
-        dataset = open_dataset(study.data)
-        rows = (dataset.test if len(dataset.test) else dataset.valid)[: study.molecules]
-        vocabulary = Vocabulary(dataset.vocabulary)
-        clean = vocabulary.cloud(*dataset.store.collate(rows)).to(torch.float64).center()
-        molecules = vocabulary.molecules(clean)
-        graphs = [to_rdkit(molecule) for molecule in molecules]
-        rings = [
-            (row, ring)
-            for row, graph in enumerate(graphs)
-            for ring in graph.GetRingInfo().AtomRings()
-            if len(ring) <= LARGEST_RING
-        ]
-        return cls(clean, molecules, graphs, rings, _matches(graphs, CARBONYL), _matches(graphs, OXYGEN_RING))
-
-
-def _matches(graphs: Sequence[Chem.Mol], query: Chem.Mol) -> list[tuple[int, tuple[int, ...]]]:
-    return [(row, atoms) for row, graph in enumerate(graphs) for atoms in graph.GetSubstructMatches(query)]
 
 
 def run(study: Study, models: Mapping[str, Model], folder: Path) -> Record:
@@ -96,12 +55,12 @@ def run(study: Study, models: Mapping[str, Model], folder: Path) -> Record:
     about = {"models": {name: fingerprint(model) for name, model in models.items()}, **asdict(study)}
     record, dataset = Record.open(NAME, folder, about), open_dataset(study.data)
     frames: dict[str, Frame] = {
-        "as in the data": IdentityFrame(),
+        BEFORE: IdentityFrame(),
         "random": HaarFrame(reflections=False),
         "principal axes": PrincipalFrame(random=False),
         **{name: frame_of(model) for name, model in models.items()},
     }
-    held_out = Posed.of(study)
+    held_out = Posed.of(dataset, study.molecules)
     poses = {name: pose(held_out.clean, frame, study.seed) for name, frame in frames.items()}
     for name, frame in frames.items():
         errors = codec_errors(models[name], dataset) if name in models else None
@@ -136,38 +95,6 @@ def turned_apart(clean: Cloud, frame: Frame, seed: int) -> float:
     return float(np.median(np.degrees(roma.rotmat_geodesic_distance(*ends).numpy())))
 
 
-def order(held_out: Posed, turns: Float[Tensor, "b 3 3"]) -> dict[str, float]:
-    """How alike directions are: 0 for directions by chance, 1 where all are one.
-
-    Axes, which have no sign, by the order parameter of liquid crystals, (3 lambda - 1) / 2 with lambda the largest
-    eigenvalue of the mean of n n^T; directions by the length of their mean.
-    """
-    x = held_out.clean.rotate(turns.mT).x.numpy()
-    mask = held_out.clean.mask[..., 0].numpy()
-    axes = np.linalg.eigh(np.einsum("bni,bnj,bn->bij", x, x, mask))[1]
-    rings = (x[row, list(ring)] for row, ring in held_out.rings)
-    normals = np.array([np.linalg.svd(ring - ring.mean(0))[2][2] for ring in rings])
-    carbonyls = np.array([x[row, oxygen] - x[row, carbon] for row, (carbon, oxygen) in held_out.carbonyls])
-    oxygen_rings = np.array([x[row, ring[0]] - x[row, list(ring)].mean(0) for row, ring in held_out.oxygen_rings])
-    return {
-        "ring_normals": nematic(normals),
-        "longest_axes": nematic(axes[:, :, 2]),
-        "shortest_axes": nematic(axes[:, :, 0]),
-        "carbonyls": polar(carbonyls),
-        "oxygen_rings": polar(oxygen_rings),
-    }
-
-
-def nematic(axes: Vectors) -> float:
-    """Of unit vectors up to their sign."""
-    return float(1.5 * np.linalg.eigvalsh(np.einsum("ki,kj->ij", axes, axes) / len(axes))[-1] - 0.5)
-
-
-def polar(directions: Vectors) -> float:
-    """Of vectors of any length."""
-    return float(np.linalg.norm((directions / np.linalg.norm(directions, axis=1, keepdims=True)).mean(0)))
-
-
 def _report(record: Record, study: Study, held_out: Posed, poses: Mapping[str, Tensor]) -> None:
     text = heading(
         record,
@@ -176,12 +103,14 @@ def _report(record: Record, study: Study, held_out: Posed, poses: Mapping[str, T
         str(study.seed),
         study.data,
     )
-    headings = ["pose", *MEASURES.values(), "turned apart (degrees)", "reconstruction (Angstrom)"]
+    headings = ["pose", *MEASURES.values(), "turned apart (degrees)", "reconstruction (Angstrom)", "types right %"]
     lines = [_line(name, record.rows[name]) for name in poses]
-    shown = save_figure(record.folder / "figure.svg", lambda axes: _figure(axes, held_out, poses, record), panels=3)
+    shown = save_figure(
+        record.folder / "figure.svg", lambda axes: _figure(axes, held_out, poses, record), panels=3, rows=2
+    )
     with atomic_write(record.folder / "report.md") as file:
         file.write(text + markdown_table(headings, lines) + NOTES)
-        picture = "![Twelve molecules before and after, and order by pose](figure.svg)"
+        picture = "![Twelve molecules before and after, spread of directions, and order by pose](figure.svg)"
         file.write(f"\n{picture}\n" if shown else f"\n{NO_PLOT}.\n")
 
 
@@ -189,36 +118,39 @@ NOTES = """
 Order: 0 where directions are as by chance, 1 where all are the same; axes without a sign by (3 lambda - 1) / 2, C=O and
 rings with oxygen by the length of the mean direction. Turned apart: median angle between where one molecule comes to
 lie from two random poses, 0 for a canonical pose and 132 for none. Reconstruction: r.m.s. displacement of an atom on
-the way through the autoencoder and back.
+the way through the autoencoder and back, and types that are right behind it. Figure: molecules with a four-membered
+ring that holds oxygen (orange) in three poses, seen aslant; directions on half a sphere, hollow where they point away.
 """
 
 
 def _line(name: str, row: Mapping[str, Any]) -> list[str]:
-    errors = "" if row["codec"] is None else f"{row['codec']['rmsd']:.3f}"
-    return [name, *(f"{row[measure]:.2f}" for measure in MEASURES), f"{row['turned']:.0f}", errors]
+    coded = row["codec"]
+    errors = ["", ""] if coded is None else [f"{coded['rmsd']:.3f}", f"{100 * coded['types']:.2f}"]
+    return [name, *(f"{row[measure]:.2f}" for measure in MEASURES), f"{row['turned']:.0f}", *errors]
 
 
 def _figure(axes: Sequence[Any], held_out: Posed, poses: Mapping[str, Tensor], record: Record) -> None:
-    """Molecules with a four-membered ring that holds oxygen, in random poses and in the last one; order by pose."""
-    rows = list(dict.fromkeys(row for row, _ in held_out.oxygen_rings))[:SHOWN]
-    for axis, name in zip(axes[:2], ("random", list(poses)[-1]), strict=True):
+    """Above, molecules of one scaffold in three poses; below, directions before and after, and order by pose."""
+    last = list(poses)[-1]
+    rings = dict(reversed(held_out.oxygen_rings))  # the first of each molecule
+    for axis, name in zip(axes[:3], (BEFORE, "random", last), strict=True):
         x = held_out.clean.rotate(poses[name].mT).x.numpy()
-        for place, row in enumerate(rows):
-            _draw(axis, held_out, row, x[row], np.array([place % COLUMNS, -(place // COLUMNS)]) * APART)
-        axis.set(title=name, aspect="equal", xticks=[], yticks=[])
+        draw_molecules(axis, [_ball(held_out, row, x[row], rings[row]) for row in sorted(rings)[:SHOWN]], COLUMNS)
+        axis.set(title=name)
+    for axis, name in zip(axes[3:5], (BEFORE, last), strict=True):
+        found = directions(held_out, poses[name])
+        draw_directions(axis, [Spread(MEASURES[key], found[key], SPREAD[key], key in POLAR) for key in SPREAD])
+        axis.set(title=f"directions, {name}")
     width = 0.8 / len(poses)
     for number, name in enumerate(poses):
         values = [record.rows[name][measure] for measure in MEASURES]
-        axes[2].bar(np.arange(len(values)) + number * width, values, width, label=name)
-    axes[2].set_xticks(np.arange(len(MEASURES)) + 0.4, [*MEASURES.values()], rotation=30, ha="right", fontsize=7)
-    axes[2].set(ylabel="order", ylim=(0, 1))
-    axes[2].legend(fontsize=6)
+        axes[5].bar(np.arange(len(values)) + number * width, values, width, label=name)
+    axes[5].set_xticks(np.arange(len(MEASURES)) + 0.4, [*MEASURES.values()], rotation=30, ha="right", fontsize=7)
+    axes[5].set(ylabel="order", ylim=(0, 1))
+    axes[5].legend(fontsize=6)
 
 
-def _draw(axis: Any, held_out: Posed, row: int, x: NDArray, at: NDArray) -> None:
-    flat = x[:, :2] + at
-    for bond in held_out.graphs[row].GetBonds():
-        ends = [bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]
-        axis.plot(*flat[ends].T, color="#999999", linewidth=0.8, zorder=1)
+def _ball(held_out: Posed, row: int, x: NDArray, ring: tuple[int, ...]) -> Ball:
     numbers = held_out.molecules[row].numbers
-    axis.scatter(*flat[: len(numbers)].T, s=7, c=[COLOURS.get(int(number), "#a040a0") for number in numbers], zorder=2)
+    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in held_out.graphs[row].GetBonds()]
+    return Ball(numbers, x[: len(numbers)], bonds, frozenset(ring))

@@ -137,7 +137,8 @@ NOTES = """
 First by the published protocol (bonds from distances, every bond single for validity), then by the corrected one (bonds
 perceived with aromaticity and charges). PoseBusters: all fast tests. Strain: median by MMFF94 of those that relax.
 Published: on GEOM-Drugs with full-size networks, split by conformer, so that molecules are in train and test; ours is
-split by molecule, and its data are other ones: our rows are to be compared with one another.
+split by molecule, and its data are other ones: our rows are to be compared with one another. Budget: molecules seen
+over the published epochs' (END's are not public).
 """
 
 

@@ -68,7 +68,15 @@ ROWS: dict[str, Row] = {
         "principal axes, atoms from end to end, no autoencoder", "radm_pca", GNN | DATA_SPACE | {"order": "spectral"}
     ),
     "learned-flow": Row("learned pose, flow matching", "radm_gnn", GNN | {"schedule": "linear", "predict": "velocity"}),
-    "learned-exact-target": Row("learned pose, exact target (TS)", "radm_gnn", GNN | {"target": "exact"}),
+    "learned-exact-target": Row(
+        "learned pose, exact target over all rotations, none seen: expected to fail",
+        "radm_gnn",
+        GNN | {"target": "exact"},
+    ),
+    "learned-turned": Row("learned pose, latents turned by 15 degrees", "radm_gnn", GNN | {"residual": 15.0}),
+    "learned-turned-exact": Row(
+        "the same, exact target over such turns (TS)", "radm_gnn", GNN | {"residual": 15.0, "target": "exact"}
+    ),
 }
 
 
