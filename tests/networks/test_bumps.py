@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from coset.networks.attention import attend
 from coset.networks.bumps import FARTHEST, summed_bumps
@@ -14,7 +15,7 @@ from coset.networks.bumps import FARTHEST, summed_bumps
 BUMPS, HEADS = 6, 2
 
 
-def inputs(seed: int = 0):
+def inputs(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Distances, some far beyond the last bump; means, rates; the second molecule's last atom is padding."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
@@ -34,7 +35,7 @@ def test_summed_bumps_are_the_sum_of_the_bumps():
 def test_gradients_of_summed_bumps_are_those_of_finite_differences():
     distance, means, rates, weights = inputs()
     given = [values.requires_grad_() for values in (distance, means, rates)]
-    assert torch.autograd.gradcheck(lambda *values: summed_bumps(*values, weights), given)
+    assert torch.autograd.gradcheck(lambda d, m, r: summed_bumps(d, m, r, weights), given)
 
 
 def test_bumps_too_far_away_give_hardly_a_value_and_no_gradient():
@@ -49,7 +50,7 @@ def test_bumps_too_far_away_give_hardly_a_value_and_no_gradient():
 def test_forward_derivatives_of_summed_bumps_agree_with_their_gradients():
     distance, means, rates, weights = inputs()
     direction = torch.linspace(-1, 1, distance.numel(), dtype=torch.float64).view_as(distance)
-    _, slope = torch.func.jvp(lambda d: summed_bumps(d, means, rates, weights), (distance,), (direction,))
+    slope = torch.func.jvp(lambda d: summed_bumps(d, means, rates, weights), (distance,), (direction,))[1]
     known = distance.requires_grad_()
     (gradient,) = torch.autograd.grad(summed_bumps(known, means, rates, weights).sum(), known)
     assert slope.sum().item() == pytest.approx((gradient * direction).sum().item(), rel=1e-12)
@@ -62,10 +63,11 @@ def test_attention_in_bf16_is_that_in_float32_to_rounding_and_so_is_its_gradient
     keys = (torch.arange(7) < torch.tensor([[7], [4], [1]]))[:, None, None]
     if kind == "logits":
         keys = torch.where(keys, torch.randn(3, HEADS, 7, 7, generator=generator), -1e9).bfloat16()
-    short, long = ([part.to(kind).requires_grad_() for part in (q, k, v)] for kind in (torch.bfloat16, torch.float32))
-    found = attend(*short, keys)
+    short = [part.requires_grad_() for part in (q, k, v)]
+    long = [part.detach().float().requires_grad_() for part in (q, k, v)]
+    found = attend(short[0], short[1], short[2], keys)
     added = keys if keys.dtype == torch.bool else keys.float()
-    expected = F.scaled_dot_product_attention(*long, attn_mask=added)
+    expected = F.scaled_dot_product_attention(long[0], long[1], long[2], attn_mask=added)
     assert found.dtype == torch.bfloat16
     pairs = zip(
         (found, *torch.autograd.grad(found, short, out)),
