@@ -36,7 +36,7 @@ LARGEST = {"qm9-sample": 29, "drug-like": 181}  # of QM9 and of GEOM-Drugs, to w
 MOLECULES = {"qm9-sample": 64, "drug-like": 24}  # drawn, and seen in training, a round
 BATCH = {"qm9-sample": 64, "drug-like": 8}  # of the plain loop
 TOKENS = 1024  # of a training batch; sampling has the sampler's own budget
-STEPS = 4  # of sampling: what a step costs does not change
+STEPS = 10  # of sampling, fewer than in use, where what is done once a batch (casting weights) counts less
 
 
 def chosen_rows(dataset: Dataset, count: int) -> NDArray[np.int64]:
