@@ -8,7 +8,7 @@ import typer
 
 PRECISION = "Of the network's inside; fp32 on a CPU and bf16 on a GPU without."
 Precision = Annotated[Literal["fp32", "bf16"] | None, typer.Option(help=PRECISION)]
-COMPILE = "Compile the steps: a minute or more to begin, for many molecules."
+COMPILE = "Compile the steps: minutes to begin, for thousands of molecules."
 Compile = Annotated[bool, typer.Option("--compile", help=COMPILE)]
 
 

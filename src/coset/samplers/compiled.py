@@ -19,8 +19,9 @@ GRAIN = 4  # atoms: a graph is captured once a shape, and QM9 has 8 lengths so, 
 def compiled(graphs: bool) -> Callable[[Function], Function]:
     """What `sample` runs its parts `through`. graphs: as CUDA graphs, of which there is one a shape.
 
-    A part is compiled once for all shapes but where the estimate of a step before comes in, or one molecule is alone.
-    A graph's results lie in buffers that its next run writes over, and so are copied out of them.
+    A part is compiled once for all shapes, and again where the estimate of a step before comes in, where one molecule
+    is alone and where a batch has as many molecules as atoms. A graph's results lie in buffers that its next run writes
+    over, and so are copied out of them.
     """
 
     def through(function: Function) -> Function:

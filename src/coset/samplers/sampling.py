@@ -27,7 +27,7 @@ class Sampling:
     guidance: how strongly conditions are followed (`Guided`), 1 as in training. final_noise: EDM's noise on the last
     positions. tokens: padded atoms in a batch, by the device without it; pairs: padded pairs of atoms beside it. A
     molecule above either is drawn alone, and no molecule depends on them. compile: steps by `torch.compile`, which
-    takes a minute to begin and rounds otherwise; on a GPU as CUDA graphs. grain: above 1, batches are padded to few
+    takes minutes to begin and rounds otherwise; on a GPU as CUDA graphs. grain: above 1, batches are padded to few
     shapes, whose lengths are multiples of it (`batches.shape_of`); without it 4 for CUDA graphs, which are captured
     once a shape, and 1 otherwise.
     """
