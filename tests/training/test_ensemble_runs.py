@@ -15,7 +15,8 @@ from coset.ensembles.model import load_conformer_model
 from coset.graphs.graph import read_smiles
 from coset.noise import Noise
 from coset.recipes.registry import find_recipe
-from coset.training.ensemble_run import EnsembleRun, Source
+from coset.training.ensemble_run import EnsembleRun
+from coset.training.ensemble_source import Source
 from coset.training.start import carry_out, open_run
 from example_ensembles import embedded
 

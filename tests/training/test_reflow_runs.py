@@ -19,8 +19,9 @@ from coset.graphs.graph import collated, read_smiles
 from coset.recipes.registry import find_recipe
 from coset.samplers.grids import power_grid
 from coset.training import pairs as module
-from coset.training.ensemble_run import EnsembleRun, Source
+from coset.training.ensemble_run import EnsembleRun
 from coset.training.ensemble_runs import with_pairs
+from coset.training.ensemble_source import Source
 from coset.training.folder import CHECKPOINT, MODEL
 from coset.training.pairs import FOLDER, Pairing, sifted
 from coset.training.start import carry_out, open_run
@@ -67,7 +68,7 @@ def pairing(data, teacher, count=2, seed=0, steps=4, only_right=False):
     source = Source.of(data, Ensembles.load(data), 24)
     rows = np.array([4, 0, 3])
     model = load_conformer_model(teacher).having(steps=steps)
-    return Pairing(model, source.ensembles, source.graphs, rows, np.full(3, count), seed, only_right, True, {})
+    return Pairing(model, source, rows, np.full(3, count), seed, only_right, {})
 
 
 def of_row(pairs, row, source):
@@ -78,7 +79,7 @@ def of_row(pairs, row, source):
 def test_a_pair_is_the_noise_and_what_the_teacher_s_chain_makes_of_it(data, teacher, tmp_path):
     asked = pairing(data, teacher)
     pairs, diffusion = asked.made(tmp_path), load_conformer_model(teacher).diffusion
-    like = collated([asked.graphs[3]] * 2)
+    like = collated([asked.source.graphs[3]] * 2)
     known = pairs.join(like, np.array([3, 3]), np.array([0.0, 0.6]))
     assert known.condition is not None and known.condition.end is not None
     z = replace(like, x=known.condition.end)

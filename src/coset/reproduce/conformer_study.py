@@ -13,6 +13,7 @@ from coset.ensembles.rdkit_method import DistanceGeometry
 from coset.files import atomic_write
 from coset.graphs.graph import read_smiles
 from coset.metrics.coverage import ceiling, coverage
+from coset.metrics.rmsd import MOST_MAPS
 from coset.recipes.registry import find_recipe
 from coset.reproduce.record import Record, heading, markdown_table
 from coset.reproduce.rows import MeasureAt, check_known, run_steps
@@ -143,7 +144,8 @@ def report(record: Record, study: Study) -> None:
         f" --molecules {study.molecules} --targets {study.targets}",
     )
     with atomic_write(record.folder / "report.md") as file:
-        file.write(text + markdown_table(HEADINGS, [_line(values) for values in record.rows.values()]) + NOTES)
+        file.write(text + markdown_table(HEADINGS, [_line(values) for values in record.rows.values()]))
+        file.write(NOTES.format(MOST_MAPS=MOST_MAPS, capped=_capped(record)))
 
 
 HEADINGS = [
@@ -155,10 +157,17 @@ COV in per cent and AMR in Angstrom are means over molecules; thresholds 0.1 and
 atoms alike. R recall, P precision. Conformers with a wrong stereocentre or double bond are repaired where a rigid
 motion or the mirror image does it, and left out otherwise: "stereo" is the share of right ones before and after.
 Intact: every bond has a bond's length and no other atoms are as near; coverage is of those and of the broken ones.
+Distances are over all matches of symmetric atoms, {MOST_MAPS:,} at most; {capped} molecules of a row have more.
+Training SMILES without marks of stereo (all of xtb's) leave it open but in rows that say they are told.
 The last row halves each reference ensemble, which was pruned of duplicates: no conformer is in both halves.
 A reflowed model begins with the weights of its teacher, the row above it, and learns from what that one draws; its
 minutes are its own training's alone.
 """
+
+
+def _capped(record: Record) -> str:
+    """The most of any row."""
+    return f"{max((row['coverage']['capped'] for row in record.rows.values()), default=0):.0f}"
 
 
 def _line(values: Mapping[str, Any]) -> list[str]:

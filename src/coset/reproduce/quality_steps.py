@@ -24,6 +24,7 @@ from coset.training.checkpoint import tensor_crc
 NAME = "quality-steps"
 SAMPLERS = ("ancestral", "ancestral karras churn=1.4", "heun karras", "multistep log_snr")
 STEPS = (10, 20, 50, 100, 250, 500, 1000)
+TEACHER = "teacher: "  # before its sampler
 TEACHER_STEPS = (4, 10, 25, 50, 100)
 RATES = {
     "atom_stability": "atoms stable %",
@@ -84,7 +85,7 @@ def run(
     known, record = study.known(), Record.open(NAME, folder, about)
     for row, (drawn, plan) in rows.items():
         if row not in record.rows:
-            who = "teacher: " if row.startswith("teacher, ") else ""
+            who = TEACHER if row.startswith("teacher, ") else ""
             record.add(row, _row(study, drawn, plan, known, begin(row), who))
             write_report(record, known)
     write_report(record, known)
@@ -183,9 +184,13 @@ def write_report(record: Record, known: Reference | None) -> None:
     rows = sorted(record.rows.values(), key=lambda row: (samplers.index(row["sampler"]), row["calls"]))
     drawn = f"{s['model']} (CRC-32 of the weights {s['weights']})"
     command = f" --model {s['model']} -n {s['molecules']} --seed {s['seed']} --reference {s['reference']}"
+    counts: dict[bool, set[int]] = {False: set(), True: set()}
+    for row in rows:
+        counts[row["sampler"].startswith(TEACHER)].add(row["sampling"]["steps"])
+    command += f" --steps {_listed(counts[False])}"
     if "teacher" in s:
         drawn += f" and its teacher {s['teacher']} ({s['teacher_weights']})"
-        command += f" --teacher {s['teacher']}"
+        command += f" --teacher {s['teacher']} --teacher-steps {_listed(counts[True])}"
     data = f"compared with {s['reference']}" if known else "compared with no data"
     budget = f"{s['molecules']:,} molecules a row, drawn with {drawn}"
     text = heading(record, budget, str(s["seed"]), data, command)
@@ -205,6 +210,10 @@ Rates in per cent, molecules stable with their 95 % interval (Wilson). Distances
 has the same seed, and so the same sizes. Heun's solver makes two network calls a step; every sampler makes one more at
 the end. Seconds are those of a machine that may have had other work.
 """
+
+
+def _listed(steps: set[int]) -> str:
+    return ",".join(map(str, sorted(steps)))
 
 
 def _title(name: str) -> str:

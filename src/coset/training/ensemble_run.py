@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from coset.cloud import Cloud
-from coset.data.ensembles import Ensembles
 from coset.diffusion import Diffusion
 from coset.ensembles.model import ConformerModel, load_conformer_model
-from coset.graphs.graph import Graph, collated, graph_of, read_smiles
-from coset.graphs.perception import read_seen
+from coset.graphs.graph import read_smiles
 from coset.metrics.coverage import coverage
 from coset.metrics.rmsd import rmsd_matrix
 from coset.model_files import CONFORMERS
@@ -25,6 +21,7 @@ from coset.noise import Noise
 from coset.recipes.conformer_settings import Ensembled
 from coset.recipes.registry import build, find_recipe
 from coset.training.card import card_of
+from coset.training.ensemble_source import Source
 from coset.training.flops import Flops
 from coset.training.loop import Rows, Run
 from coset.training.pairs import Pairs
@@ -33,62 +30,6 @@ from coset.training.symptoms import turning_symptoms
 from coset.training.validation import PREFIX, averaged_losses, held_out
 
 MOST_DRAWN = 20  # conformers of a molecule at validation
-
-
-@dataclass(frozen=True)
-class Source:
-    """Ensembles with the graphs of their molecules. name: what the settings call them."""
-
-    name: str
-    ensembles: Ensembles
-    graphs: tuple[Graph, ...]
-
-    @classmethod
-    def of(cls, name: str, ensembles: Ensembles, most_automorphisms: int, seen_stereo: bool = True) -> Source:
-        """seen_stereo: stereo that a SMILES leaves open is as the conformers have it (`with_seen_stereo`).
-
-        Raises ValueError for a molecule whose atoms are not those of its SMILES, in RDKit's order."""
-        graphs = []
-        for number in range(len(ensembles)):
-            ensemble = ensembles[number]
-            mol = read_seen(ensemble.smiles, ensemble.positions) if seen_stereo else read_smiles(ensemble.smiles)
-            graph = graph_of(mol, most_automorphisms)
-            if not np.array_equal(graph.numbers, ensemble.numbers):
-                raise ValueError(
-                    f"{name}: the atoms of {ensemble.smiles} ({ensemble.key}) are not in the order of its SMILES with "
-                    "hydrogens added; put them in order first (coset.data.ensembles.ordered)"
-                )
-            graphs.append(graph)
-        return cls(name, ensembles, tuple(graphs))
-
-    def fingerprint(self) -> dict[str, int]:
-        """Number of training molecules and a CRC-32 of their SMILES and numbers of conformers."""
-        found, rows = 0, self.ensembles.rows(0)
-        for row in rows:
-            ensemble = self.ensembles[row]
-            found = zlib.crc32(f"{ensemble.smiles} {len(ensemble.positions)}".encode(), found)
-        return {"molecules": len(rows), "crc32": found}
-
-    def cloud(self, rows: NDArray[np.int64], noise: Noise, siblings: int, pairs: Pairs | None = None) -> Cloud:
-        """A conformer of each molecule by chance, and so many more in the condition, drawn with replacement: then any
-        of them might as well have been the first, and a mean over them stays unbiased.
-
-        pairs: in the place of the data's conformers, without siblings.
-        """
-        like = collated([self.graphs[row] for row in rows])
-        chance = noise.uniform(1 + siblings, dtype=torch.float64).cpu().numpy()
-        if pairs is not None:
-            return pairs.join(like, rows, chance[:, 0])
-        x = np.zeros((len(rows), 1 + siblings, *like.x.shape[1:]), dtype=np.float32)
-        for number, row in enumerate(rows):
-            positions = self.ensembles[row].positions
-            chosen = positions[(chance[number] * len(positions)).astype(np.int64)]
-            x[number, :, : chosen.shape[1]] = chosen - chosen.mean(1, keepdims=True)
-        drawn = torch.from_numpy(x)
-        condition = like.condition
-        if siblings and condition is not None:
-            condition = replace(condition, siblings=drawn[:, 1:])
-        return replace(like, x=drawn[:, 0], condition=condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +53,9 @@ class EnsembleRun(Run):
         averaged = self.settings.target != "plain" and step >= 0
         siblings = self.settings.conformers - 1 if averaged else 0
         noise = Noise.from_seed(self.settings.seed, torch.as_tensor(rows)).at(torch.tensor(step)).fork(7)
-        return self.source.cloud(rows, noise, siblings, self.pairs).to(self.device)
+        if self.pairs is not None:
+            return self.pairs.cloud(self.source, rows, noise).to(self.device)
+        return self.source.cloud(rows, noise, siblings).to(self.device)
 
     def build(self) -> Diffusion:
         return build(self.about["recipe"], self.settings, 0).to(self.device)

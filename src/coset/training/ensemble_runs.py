@@ -17,7 +17,8 @@ from coset.ensembles.model import ConformerModel, load_conformer_model
 from coset.recipes.conformer_settings import Ensembled, Reflowed
 from coset.training.checkpoint import load_state
 from coset.training.distributed import ranks
-from coset.training.ensemble_run import EnsembleRun, Source
+from coset.training.ensemble_run import EnsembleRun
+from coset.training.ensemble_source import Source
 from coset.training.folder import CHECKPOINT, LOG, MODEL, alone
 from coset.training.log import Listener, Log
 from coset.training.loop import Run
@@ -96,9 +97,8 @@ def with_pairs(run: Run, folder: Path) -> Run:
     # Validation looks at the same pair of a molecule every time.
     counts = np.concatenate([np.full(len(train), s.teacher_conformers), np.ones(len(valid), np.int64)])
     pairing = Pairing(
-        run.teacher, ensembles, run.source.graphs, np.concatenate([train, valid]), counts, s.seed, s.only_right,
-        s.seen_stereo, run.about["data"],
-    )  # fmt: skip
+        run.teacher, run.source, np.concatenate([train, valid]), counts, s.seed, s.only_right, run.about["data"]
+    )
     found = replace(run, pairs=ranks().in_turn(lambda: pairing.made(folder / FOLDER)))
     if not len(found.rows.train) or not len(found.rows.valid):
         raise ValueError(

@@ -17,14 +17,13 @@ from rdkit import Chem
 from torch import Tensor
 
 from coset.cloud import Cloud
-from coset.data.ensembles import Ensembles
 from coset.ensembles.model import ConformerModel, usable
 from coset.graphs.geometry import intact
-from coset.graphs.graph import Graph, read_smiles
-from coset.graphs.perception import read_seen
+from coset.graphs.graph import collated
 from coset.graphs.stereo import Stereo
 from coset.noise import Noise
 from coset.training.checkpoint import load_tensors, save_tensors
+from coset.training.ensemble_source import Source
 
 FOLDER = "pairs"  # in the run's
 PART = 256  # molecules of a file, which is what an interruption may cost
@@ -44,8 +43,13 @@ class Pairs:
     first: Int[NDArray[np.int64], "m"]
     left_out: Counter[str]
 
-    def join(self, like: Cloud, rows: NDArray[np.int64], chance: Float[NDArray[np.float64], "b"]) -> Cloud:
-        """A pair of each molecule by chance, uniform on [0, 1): its conformer, with the noise in the condition."""
+    def cloud(self, source: Source, rows: Int[NDArray[np.int64], "b"], noise: Noise) -> Cloud:
+        """A pair of each molecule by chance, where `source` would give one of its conformers."""
+        like = collated([source.graphs[row] for row in rows])
+        return self.join(like, rows, noise.uniform(dtype=torch.float64).cpu().numpy())
+
+    def join(self, like: Cloud, rows: Int[NDArray[np.int64], "b"], chance: Float[NDArray[np.float64], "b"]) -> Cloud:
+        """The pairs that chance, uniform on [0, 1), points at: conformers, with the noise in the condition."""
         assert like.condition is not None
         real = like.mask[..., 0] > 0
         first = self.first[rows] + (chance * self.counts[rows]).astype(np.int64) * real.sum(1).numpy()
@@ -58,18 +62,16 @@ class Pairs:
 class Pairing:
     """What is asked of a teacher: so many conformers (counts) of each of these molecules (rows of the data).
 
-    only_right: no broken ones, and none of the wrong stereo; seen_stereo: as the data's conformers have it where the
-    SMILES says nothing. about: what else tells the files of one pairing from those of another.
+    only_right: no broken ones, and none of the wrong stereo. about: what else tells the files of one pairing from those
+    of another.
     """
 
     teacher: ConformerModel
-    ensembles: Ensembles
-    graphs: tuple[Graph, ...]
+    source: Source
     rows: Int[NDArray[np.int64], "r"]
     counts: Int[NDArray[np.int64], "r"]
     seed: int
     only_right: bool
-    seen_stereo: bool
     about: Mapping[str, Any]
 
     def made(self, folder: Path) -> Pairs:
@@ -79,14 +81,17 @@ class Pairing:
         """
         for path in folder.glob(".*.tmp"):  # of a process that was killed
             shutil.rmtree(path)
-        ends, kept, left_out = [], np.zeros(len(self.ensembles), np.int64), Counter[str]()
+        ends, kept, left_out = [], np.zeros(len(self.source.ensembles), np.int64), Counter[str]()
         for number, first in enumerate(range(0, len(self.rows), PART)):
             part = replace(self, rows=self.rows[first : first + PART], counts=self.counts[first : first + PART])
             tensors, told = part._file(folder / f"{number:05d}.safetensors")
             ends.append(tensors["ends"])
             kept[part.rows] = tensors["kept"].numpy()
             left_out.update(told)
-        first_of, atoms = np.zeros(len(self.ensembles), np.int64), (kept * self.ensembles.sizes)[self.rows]
+        first_of, atoms = (
+            np.zeros(len(self.source.ensembles), np.int64),
+            (kept * self.source.ensembles.sizes)[self.rows],
+        )
         first_of[self.rows] = np.cumsum(atoms) - atoms
         return Pairs(torch.cat(ends), kept, first_of, left_out)
 
@@ -94,8 +99,7 @@ class Pairing:
         """The pairs of one file, and what was left out of them."""
         about = {
             **self.about, "teacher": self.teacher.key, "seed": self.seed, "only_right": self.only_right,
-            "seen_stereo": self.seen_stereo,
-            "rows": self.rows.tolist(), "counts": self.counts.tolist(),
+            "seen_stereo": self.source.seen_stereo, "rows": self.rows.tolist(), "counts": self.counts.tolist(),
         }  # fmt: skip
         if not path.exists():
             tensors, left_out = self._drawn()
@@ -116,7 +120,7 @@ class Pairing:
         owner = np.repeat(np.arange(len(self.rows)), self.counts)
         number = np.concatenate([np.arange(count) for count in self.counts])
         noise = Noise.from_seed(self.seed, torch.as_tensor((self.rows[owner] << 20) + number))
-        graphs, process = [self.graphs[row] for row in self.rows], self.teacher.diffusion.process
+        graphs, process = [self.source.graphs[row] for row in self.rows], self.teacher.diffusion.process
         found: list[NDArray] = [np.zeros(0)] * len(owner)
         for places, like, own in self.teacher.batches(graphs, owner, noise):
             start = process.prior(like).sample(own.fork(0)).x.double().cpu().numpy()  # as samplers.sample begins
@@ -126,9 +130,7 @@ class Pairing:
         kept, left_out = [], Counter[str]()
         cuts = np.cumsum(self.counts) - self.counts
         for row, first, count in zip(self.rows, cuts, self.counts, strict=True):
-            own = self.ensembles[row]
-            mol = read_seen(own.smiles, own.positions) if self.seen_stereo else read_smiles(own.smiles)
-            ends, why = sifted(mol, np.stack(found[first : first + count]), self.only_right)
+            ends, why = sifted(self.source.molecule(row), np.stack(found[first : first + count]), self.only_right)
             kept.append(ends)
             left_out.update(why)
         ends = torch.from_numpy(np.concatenate([each.reshape(-1, 6) for each in kept])).float()
