@@ -13,7 +13,7 @@ import coset
 
 ROOT = Path(coset.__file__).parent
 SHARED = {"cloud", "noise", "scales", "gaussian", "interfaces", "diffusion", "molecule", "bonds", "files"}
-SHARED |= {"automorphisms", "recomputing"}
+SHARED |= {"automorphisms", "recomputing", "allocator"}
 # What puts parts together may import across.
 COMPOSERS = {"training", "recipes", "reproduce", "cli", "model", "model_files", "likelihood", "__init__", "__main__"}
 COMPOSERS |= {"ensembles", "scale"}

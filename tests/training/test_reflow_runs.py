@@ -174,6 +174,8 @@ def test_stale_and_damaged_pairs_are_named(data, teacher, tmp_path):
     (tmp_path / "other" / CHECKPOINT).unlink()
     with pytest.raises(ValueError, match=r"00000.safetensors holds pairs of another teacher, other settings or other"):
         trained(data, teacher, tmp_path / "other", molecules=8, teacher_steps=3)
+    with pytest.raises(ValueError, match=r"00000.safetensors holds pairs of another teacher, other settings or other"):
+        trained(data, teacher, tmp_path / "other", molecules=8, seen_stereo=False)
     path = tmp_path / "run" / FOLDER / "00000.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from coset.allocator import keep_freed_memory
 from coset.cli import conformers, data, ensembles, evaluate, likelihood, lists, relax, reproduce, runs, sample, train
 
 # Read when torch is first imported, which no module here does before a command runs. Threads that sleep while they wait
@@ -44,6 +45,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 def main() -> None:
     """Runs the program. Exit code 2 and one sentence for bad input, 130 after Ctrl-C."""
+    keep_freed_memory()
     try:
         app()
     except MISTAKES as error:
