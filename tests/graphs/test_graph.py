@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from rdkit.Chem import AllChem
 
 from coset.automorphisms import automorphisms
 from coset.graphs import graph as channels
-from coset.graphs.graph import EDGES, NODES, Graph, collated, graph_of, read_smiles, with_hydrogens
+from coset.graphs.graph import EDGES, NODES, Graph, collated, graph_of, read_smiles, reflected, with_hydrogens
 
 SMILES = (
     "[H][H]", "C", "[Na+]", "CC(C)(C)O", "c1ccncc1", "CC(=O)[O-]", "C1CCCCCCCCCCCCCCC1", "CS(C)(=O)=O", "N#CC=C=C",
@@ -117,6 +119,22 @@ def test_a_mirror_image_has_its_triangles_reversed_and_else_the_same_features(sm
     swapped[channels.TRIANGLE], swapped[channels.REVERSED] = channels.REVERSED, channels.TRIANGLE
     assert torch.equal(image, graph[..., swapped]) and not torch.equal(image, graph)
     assert torch.equal(graph[..., channels.REVERSED], graph[..., channels.TRIANGLE].T)
+    told = reflected(collated([of(smiles), of("CCO"), of(smiles)]), torch.tensor([True, True, False]))
+    first, _, last = (edges[: len(graph), : len(graph)] for edges in told.condition.edges)
+    assert torch.equal(first, image) and torch.equal(last, graph)
+
+
+def test_reflected_molecules_take_along_what_lies_in_their_space():
+    cloud = collated([of("CCO"), of("C[C@H](O)F")])
+    positions = torch.randn(2, 3, *cloud.x.shape[1:]) * cloud.mask[:, None]
+    condition = replace(cloud.condition, siblings=positions[:, :2], end=positions[:, 2])
+    cloud = replace(cloud, x=positions[:, 0], condition=condition)
+    once = reflected(cloud, torch.tensor([False, True]))
+    sign = torch.tensor([1.0, -1.0]).reshape(2, 1, 1)
+    assert torch.equal(once.x, sign * cloud.x) and torch.equal(once.condition.end, sign * condition.end)
+    assert torch.equal(once.condition.siblings, sign[..., None] * condition.siblings)
+    twice = reflected(once, torch.tensor([False, True]))
+    assert torch.equal(twice.x, cloud.x) and torch.equal(twice.condition.edges, condition.edges)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,22 @@ def test_each_conformer_comes_as_often_and_the_same_at_every_call(data):
     assert torch.equal(cloud.x, source.cloud(rows, noise, siblings=0).x)
 
 
+def test_half_of_the_molecules_are_mirror_images_told_as_such(data, tmp_path):
+    def run(**settings):
+        resolved = find_recipe("dit_conf").resolve({"size": "xs", "data": str(data), **settings})
+        return open_run("dit_conf", resolved, tmp_path, "cpu")
+
+    rows, plain, one = np.array([3, 0, 3]), run(mirrored=False), run()
+    plain, found, again = ([each.cloud(rows, step) for step in range(200)] for each in (plain, one, one))
+    signs = torch.stack([(one.x[:, 0] / other.x[:, 0])[:, 0].round() for one, other in zip(found, plain, strict=True)])
+    assert (signs.abs() == 1).all() and ((signs < 0).sum(0) > 80).all() and ((signs < 0).sum(0) < 120).all()
+    as_it_is = [
+        torch.equal(one.condition.edges[0], other.condition.edges[0]) for one, other in zip(found, plain, strict=True)
+    ]
+    assert as_it_is == (signs[:, 0] > 0).tolist()
+    assert all(torch.equal(one.x, other.x) for one, other in zip(found, again, strict=True))
+
+
 def test_atoms_in_another_order_are_refused(data, tmp_path):
     first = Ensembles.load(data)[0]
     Ensembles.of([Ensemble("OCC", "other", first.numbers, first.positions)]).save(tmp_path / "other.npz")

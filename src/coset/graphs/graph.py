@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from rdkit import Chem
 from torch import Tensor
 
 from coset.automorphisms import AutomorphismGroup, automorphisms, with_automorphisms
-from coset.cloud import Cloud, Condition
+from coset.cloud import Cloud, Condition, per_atom
 from coset.graphs.reading import read_smiles, with_hydrogens
 from coset.graphs.stereo import Stereo
 
-__all__ = ["EDGES", "NODES", "Graph", "collated", "graph_of", "read_smiles", "with_hydrogens"]
+__all__ = ["EDGES", "NODES", "Graph", "collated", "graph_of", "read_smiles", "reflected", "with_hydrogens"]
 
 _DEGREES = range(7)  # the last stands for more, as in all of these rows
 _HYBRIDISATIONS = tuple(
@@ -105,6 +105,26 @@ def collated(graphs: Sequence[Graph]) -> Cloud:
     condition = Condition(nodes=nodes, edges=edges, modes=modes)
     cloud = Cloud(mask.new_zeros(len(graphs), most, 3), mask.new_zeros(len(graphs), most, 0), mask, condition)
     return with_automorphisms(cloud, [AutomorphismGroup(graph.automorphisms.numpy(), None, "") for graph in graphs])
+
+
+def reflected(cloud: Cloud, which: Bool[Tensor, "b"]) -> Cloud:
+    """Some clouds, with all positions that come with them, as their mirror images, and their centres of the other hand.
+
+    A mirror image has the energy of the molecule, so that conformers of one are those of the other. Data that hold one
+    hand of a graph alone let a network take it from the graph; with both, it has to read the triangles.
+    """
+    sign = per_atom(1 - 2 * which.to(cloud.x.dtype))
+    condition = cloud.condition
+    if condition is not None:
+        moved = {name: getattr(condition, name) for name in ("siblings", "end")}
+        moved = {name: sign.reshape(-1, *[1] * (x.ndim - 1)) * x for name, x in moved.items() if x is not None}
+        edges = condition.edges
+        if edges is not None:
+            order = torch.arange(edges.shape[-1], device=edges.device)
+            order[[TRIANGLE, REVERSED]] = order[[REVERSED, TRIANGLE]]
+            moved["edges"] = torch.where(which[:, None, None, None], edges[..., order], edges)
+        condition = replace(condition, **moved)
+    return replace(cloud, x=sign * cloud.x, condition=condition)
 
 
 def _nodes(mol: Chem.Mol, stereo: Stereo, rings: Rings) -> NDArray[np.float32]:

@@ -19,6 +19,8 @@ class Ensembled(Training):
     graph, or those alone without rotations. most_automorphisms: of a molecule, beyond which a subgroup serves.
     conformers: of the same molecule that a target averages over, itself among them. seen_stereo: hands and E or Z that
     a training SMILES leaves open are told as its conformers have them; without, a network learns no marks from those.
+    mirrored: half of the training molecules are their mirror images, told with the other hands, so that marks have to
+    be read: data that hold one isomer of each graph let a network know the hand by the graph.
     """
 
     data: str = "xtb"
@@ -39,6 +41,7 @@ class Ensembled(Training):
     most_automorphisms: int = Field(24, ge=1)
     conformers: int = Field(1, ge=1)
     seen_stereo: bool = True
+    mirrored: bool = True
 
     @model_validator(mode="before")
     @classmethod

@@ -52,6 +52,9 @@ ROWS: dict[str, Row] = {
     "dit": Row("plain transformer, random poses", "dit_conf"),
     "dit-ts": Row(f"plain transformer, random poses, {CLOSED}", "dit_conf_ts"),
     "dit-ts-seen": Row("the same, told the stereo of its training conformers", "dit_conf_ts", {"seen_stereo": True}),
+    "dit-ts-mirrored": Row(
+        "told it, and mirror images with the other hands", "dit_conf_ts", {"seen_stereo": True, "mirrored": True}
+    ),
     "dit-reflow": Row("dit-ts reflowed, for few steps", "dit_conf_reflow", {"teacher_conformers": 6}, "dit-ts"),
     "mcf": Row("plain transformer, graph by eigenvectors, diffusion", "mcf"),
     "rdkit": Row("RDKit ETKDGv3"),
@@ -107,7 +110,7 @@ def _trained(study: Study, row: str, seed: int, runs: Path, device: str, listene
     folder = runs / f"{row}-{seed}"
     budget = {"size": study.size, "data": study.data, "molecules": study.molecules, "seed": seed, "sample_molecules": 0}
     # The SMILES of xtb's training molecules have no marks: rows are without stereo but where they say so.
-    budget |= {"validate_every": max(study.molecules // 10, 1), "seen_stereo": False}
+    budget |= {"validate_every": max(study.molecules // 10, 1), "seen_stereo": False, "mirrored": False}
     spec = ROWS[row]
     if spec.teacher:
         _trained(study, spec.teacher, seed, runs, device, listener)

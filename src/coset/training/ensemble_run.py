@@ -13,7 +13,7 @@ import torch
 from coset.cloud import Cloud
 from coset.diffusion import Diffusion
 from coset.ensembles.model import ConformerModel, load_conformer_model
-from coset.graphs.graph import read_smiles
+from coset.graphs.graph import read_smiles, reflected
 from coset.metrics.coverage import coverage
 from coset.metrics.rmsd import rmsd_matrix
 from coset.model_files import CONFORMERS
@@ -54,8 +54,12 @@ class EnsembleRun(Run):
         siblings = self.settings.conformers - 1 if averaged else 0
         noise = Noise.from_seed(self.settings.seed, torch.as_tensor(rows)).at(torch.tensor(step)).fork(7)
         if self.pairs is not None:
-            return self.pairs.cloud(self.source, rows, noise).to(self.device)
-        return self.source.cloud(rows, noise, siblings).to(self.device)
+            cloud = self.pairs.cloud(self.source, rows, noise)
+        else:
+            cloud = self.source.cloud(rows, noise, siblings)
+        if self.settings.mirrored:
+            cloud = reflected(cloud, noise.fork(1).uniform() < 0.5)
+        return cloud.to(self.device)
 
     def build(self) -> Diffusion:
         return build(self.about["recipe"], self.settings, 0).to(self.device)
