@@ -18,6 +18,7 @@ from coset.interfaces import Network
 from coset.networks.dit import Transformer
 from coset.networks.embeddings import distances, with_told
 from coset.networks.graphs import ELEMENTS, known_edges, known_modes, known_nodes
+from coset.networks.hands import HANDS, told_hands
 from coset.networks.pairformer import RadialBasis, modulated
 from coset.networks.precision import trunk_autocast
 from coset.recomputing import lean
@@ -54,12 +55,20 @@ class GraphTransformer(Network):
     Tokens: the element, `attributes` of the atom (`condition.nodes`, atomic numbers first), its position in Angstrom
     from the centre, and its values in the first `modes` modes of the molecular graph (`condition.modes`), each
     of mean square 1 over the molecule. Pairs add to the logits of attention by `relations` (`condition.edges`) and
-    their distance; with relations=0 they do not, and the modes alone tell of the graph. Raises ValueError where the
-    condition lacks what is asked for.
+    their distance; with relations=0 they do not, and the modes alone tell of the graph. hands: the channels of
+    `condition.edges` that hold apexes and triangles of stereocentres, to be told of their corners (`told_hands`), which
+    begins with zeros. Raises ValueError where the condition lacks what is asked for.
     """
 
     def __init__(
-        self, attributes: int, relations: int, width: int = 384, depth: int = 12, heads: int = 6, modes: int = 0
+        self,
+        attributes: int,
+        relations: int,
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        modes: int = 0,
+        hands: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.attributes, self.relations, self.modes, self.width = attributes, relations, modes, width
@@ -67,8 +76,10 @@ class GraphTransformer(Network):
         self.pairs = PairBiases(relations, depth, heads) if relations else None
         self.trunk = Transformer(width, depth, heads)
         self.head = nn.Linear(width, 3)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.channels, self.hands = hands, nn.Linear(HANDS, width, bias=False) if hands else None
+        for layer in filter(None, (self.head, self.hands)):
+            for values in layer.parameters():
+                nn.init.zeros_(values)
 
     def forward(self, z: Cloud, t: Float[Tensor, "b"]) -> Cloud:
         numbers, attributes = known_nodes(z, self.attributes)
@@ -77,6 +88,9 @@ class GraphTransformer(Network):
         if self.modes:
             known.append(known_modes(z, self.modes))
         tokens = with_told(self.elements(numbers) + self.atoms(torch.cat(known, -1)), z)
+        if self.hands is not None and self.channels is not None:
+            edges = known_edges(z, self.relations)
+            tokens = tokens + self.hands(told_hands(x, *(edges[..., channel] for channel in self.channels)))
         out = self.head(self._transformed(tokens, self._keys(z, x), t))
         return replace(z, x=center(out, z.mask))
 

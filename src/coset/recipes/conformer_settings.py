@@ -67,11 +67,15 @@ class Equivariant(Ensembled):
 
 
 class OverGraph(Ensembled):
-    """Plain transformer that pairs of the graph bias, trained on molecules in random poses."""
+    """Plain transformer that pairs of the graph bias, trained on molecules in random poses.
+
+    hands: corners of stereocentres are told where their hand would have them (`networks.hands`).
+    """
 
     width: int = Field(384, ge=1)
     depth: int = Field(12, ge=1)
     heads: int = Field(6, ge=1)
+    hands: bool = True
 
 
 class Spectral(OverGraph):
@@ -81,6 +85,7 @@ class Spectral(OverGraph):
     """
 
     modes: int = Field(32, ge=1)
+    hands: Literal[False] = False
     rotated: bool = True
     prior: Literal["isotropic"] = "isotropic"
     target: Literal["plain"] = "plain"
@@ -129,5 +134,5 @@ class ReflowedEquivariant(Reflowed, Equivariant):
 class ReflowedOverGraph(Reflowed, OverGraph):
     """The plain transformer, tuned for few steps."""
 
-    network = ("prior", "width", "depth", "heads")
+    network = ("prior", "width", "depth", "heads", "hands")
     kin = ("dit_conf", "dit_conf_ts", "dit_conf_reflow")

@@ -7,7 +7,7 @@ import torch
 
 from coset.codecs.identity import Identity
 from coset.diffusion import Diffusion
-from coset.graphs.graph import EDGES, NODES
+from coset.graphs.graph import APEX, EDGES, NODES, TRIANGLE
 from coset.interfaces import Network
 from coset.networks.et import ET
 from coset.networks.graph_transformer import GraphTransformer
@@ -137,7 +137,8 @@ def _equivariant(s: Equivariant) -> Network:
 
 
 def _plain(s: OverGraph) -> Network:
-    return GraphTransformer(attributes=NODES - 1, relations=EDGES, width=s.width, depth=s.depth, heads=s.heads)
+    hands = (APEX, TRIANGLE) if s.hands else None
+    return GraphTransformer(NODES - 1, EDGES, width=s.width, depth=s.depth, heads=s.heads, hands=hands)
 
 
 def _flow(network: Network, s: Ensembled, rotated: bool = False) -> Diffusion:

@@ -35,6 +35,7 @@ class Row:
 
 
 CLOSED = "target in closed form"
+SEEN = {"seen_stereo": True, "mirrored": True}
 ROWS: dict[str, Row] = {
     "etflow": Row("ETFlow: harmonic prior, aligned", "etflow"),
     "etflow-free": Row("the same, not aligned", "etflow", {"coupling": "independent"}),
@@ -52,9 +53,8 @@ ROWS: dict[str, Row] = {
     "dit": Row("plain transformer, random poses", "dit_conf"),
     "dit-ts": Row(f"plain transformer, random poses, {CLOSED}", "dit_conf_ts"),
     "dit-ts-seen": Row("the same, told the stereo of its training conformers", "dit_conf_ts", {"seen_stereo": True}),
-    "dit-ts-mirrored": Row(
-        "told it, and mirror images with the other hands", "dit_conf_ts", {"seen_stereo": True, "mirrored": True}
-    ),
+    "dit-ts-mirrored": Row("the same, and of their mirror images", "dit_conf_ts", SEEN),
+    "dit-ts-hands": Row("the same, and where hands would have corners", "dit_conf_ts", SEEN | {"hands": True}),
     "dit-reflow": Row("dit-ts reflowed, for few steps", "dit_conf_reflow", {"teacher_conformers": 6}, "dit-ts"),
     "mcf": Row("plain transformer, graph by eigenvectors, diffusion", "mcf"),
     "rdkit": Row("RDKit ETKDGv3"),
@@ -115,7 +115,10 @@ def _trained(study: Study, row: str, seed: int, runs: Path, device: str, listene
     if spec.teacher:
         _trained(study, spec.teacher, seed, runs, device, listener)
         budget["teacher"] = str(runs / f"{spec.teacher}-{seed}")
-    settings = find_recipe(spec.recipe).resolve({**budget, **spec.settings})
+    recipe = find_recipe(spec.recipe)
+    if "hands" in recipe.settings.model_fields:
+        budget["hands"] = False
+    settings = recipe.resolve({**budget, **spec.settings})
     carry_out(open_run(spec.recipe, settings, folder, device, listener), folder, resume=True)
     return load_conformer_model(folder, device)
 
