@@ -55,7 +55,12 @@ ROWS: dict[str, Row] = {
     "dit-ts-seen": Row("the same, told the stereo of its training conformers", "dit_conf_ts", {"seen_stereo": True}),
     "dit-ts-mirrored": Row("the same, and of their mirror images", "dit_conf_ts", SEEN),
     "dit-ts-hands": Row("the same, and where hands would have corners", "dit_conf_ts", SEEN | {"hands": True}),
-    "dit-reflow": Row("dit-ts reflowed, for few steps", "dit_conf_reflow", {"teacher_conformers": 6}, "dit-ts"),
+    "dit-reflow": Row(
+        "dit-ts (plain transformer, target in closed form) reflowed",
+        "dit_conf_reflow",
+        {"teacher_conformers": 6},
+        "dit-ts",
+    ),
     "mcf": Row("plain transformer, graph by eigenvectors, diffusion", "mcf"),
     "rdkit": Row("RDKit ETKDGv3"),
     "rdkit-mmff": Row("RDKit ETKDGv3, MMFF94"),
@@ -166,8 +171,8 @@ Intact: every bond has a bond's length and no other atoms are as near; coverage 
 Distances are over all matches of symmetric atoms, {MOST_MAPS:,} at most; {capped} molecules of a row have more.
 Training SMILES without marks of stereo (all of xtb's) leave it open but in rows that say they are told.
 The last row halves each reference ensemble, which was pruned of duplicates: no conformer is in both halves.
-A reflowed model begins with the weights of its teacher, the row above it, and learns from what that one draws; its
-minutes are its own training's alone.
+A reflowed model begins with the weights of its teacher, the row it is called after, and learns from what that one
+draws; its minutes are its own training's alone.
 """
 
 
