@@ -52,8 +52,8 @@ def _actor(maker: Maker, shards: Shards, device: str) -> type:
 
 def _ray() -> Any:
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError(
             "--ray needs the package ray: pip install 'coset[scale]'; on one machine --workers does without"
