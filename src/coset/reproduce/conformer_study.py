@@ -52,9 +52,9 @@ ROWS: dict[str, Row] = {
     "etdiff-ts": Row(f"ETDiff+TS: {CLOSED}", "etdiff_ts"),
     "dit": Row("plain transformer, random poses", "dit_conf"),
     "dit-ts": Row(f"plain transformer, random poses, {CLOSED}", "dit_conf_ts"),
-    "dit-ts-seen": Row("the same, told the stereo of its training conformers", "dit_conf_ts", {"seen_stereo": True}),
-    "dit-ts-mirrored": Row("the same, and of their mirror images", "dit_conf_ts", SEEN),
-    "dit-ts-hands": Row("the same, and where hands would have corners", "dit_conf_ts", SEEN | {"hands": True}),
+    "dit-ts-seen": Row("dit-ts, told the stereo of its training conformers", "dit_conf_ts", {"seen_stereo": True}),
+    "dit-ts-mirrored": Row("dit-ts, told it of them and of their mirror images", "dit_conf_ts", SEEN),
+    "dit-ts-hands": Row("dit-ts, told both and where hands would have corners", "dit_conf_ts", SEEN | {"hands": True}),
     "dit-reflow": Row(
         "dit-ts (plain transformer, target in closed form) reflowed",
         "dit_conf_reflow",
