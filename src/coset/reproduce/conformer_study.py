@@ -36,6 +36,8 @@ class Row:
 
 CLOSED = "target in closed form"
 SEEN = {"seen_stereo": True, "mirrored": True}
+# The SMILES of xtb's training molecules have no marks: rows are without stereo but where they say so.
+TOLD = {"seen_stereo", "mirrored", "hands"}
 ROWS: dict[str, Row] = {
     "etflow": Row("ETFlow: harmonic prior, aligned", "etflow"),
     "etflow-free": Row("the same, not aligned", "etflow", {"coupling": "independent"}),
@@ -114,15 +116,13 @@ def _trained(study: Study, row: str, seed: int, runs: Path, device: str, listene
     """The model of a row, trained as far as it was not, after that of its teacher."""
     folder = runs / f"{row}-{seed}"
     budget = {"size": study.size, "data": study.data, "molecules": study.molecules, "seed": seed, "sample_molecules": 0}
-    # The SMILES of xtb's training molecules have no marks: rows are without stereo but where they say so.
-    budget |= {"validate_every": max(study.molecules // 10, 1), "seen_stereo": False, "mirrored": False}
+    budget |= {"validate_every": max(study.molecules // 10, 1)}
     spec = ROWS[row]
     if spec.teacher:
         _trained(study, spec.teacher, seed, runs, device, listener)
         budget["teacher"] = str(runs / f"{spec.teacher}-{seed}")
     recipe = find_recipe(spec.recipe)
-    if "hands" in recipe.settings.model_fields:
-        budget["hands"] = False
+    budget |= dict.fromkeys(TOLD & recipe.settings.model_fields.keys(), False)
     settings = recipe.resolve({**budget, **spec.settings})
     carry_out(open_run(spec.recipe, settings, folder, device, listener), folder, resume=True)
     return load_conformer_model(folder, device)
